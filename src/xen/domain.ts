@@ -1,0 +1,152 @@
+/** A domain: identity, memory, vCPUs and the parts that other files own. */
+import type { DomId, Gfn } from '../base/int.ts';
+import type { Layout } from '../abi/xen/struct.ts';
+import type { Frame, GuestMemory } from '../machine/memory/guest-memory.ts';
+import type { EventChannels } from './evtchn/event-channels.ts';
+import type { GrantTable } from './grant/grant-table.ts';
+import type { Audit } from './hypercall.ts';
+import type { GuestInfo } from './info/guest-info.ts';
+import type { Rules } from './rules.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** PV width is fixed for life; the width of an HVM caller is that of its code segment at each hypercall. */
+export type GuestType = 'pv64' | 'pv32' | 'hvm';
+
+export interface Alarm {
+  cancel(): void;
+}
+
+/** Virtual time. Nanoseconds of system time. */
+export interface SystemTime {
+  now(): bigint;
+  /** Runs `callback` once when system time reaches `deadline` (at once, but not before this call returns, when it has passed). */
+  alarm(deadline: bigint, callback: () => void): Alarm;
+}
+
+export const SHUTDOWN_poweroff = 0;
+export const SHUTDOWN_reboot = 1;
+export const SHUTDOWN_suspend = 2;
+export const SHUTDOWN_crash = 3;
+export const SHUTDOWN_watchdog = 4;
+export const SHUTDOWN_soft_reset = 5;
+
+export interface Shutdown {
+  readonly reason: number;
+  /** For crashes that Xen decides: why. */
+  readonly message?: string;
+}
+
+export interface DomainConfig {
+  readonly id: DomId;
+  readonly type: GuestType;
+  /** HVM without a device model and without emulated platform devices but the LAPIC. */
+  readonly pvh: boolean;
+  readonly maxVcpus: number;
+  /** Largest usable event channel port (toolstack setting `max_event_channels`, default 1023). */
+  readonly maxEventChannels: number;
+  readonly maxGrantFrames: number;
+  readonly maxMaptrackFrames: number;
+  /** 1 or 2. */
+  readonly maxGrantVersion: number;
+  /** 16 bytes. */
+  readonly uuid: Uint8Array;
+  readonly viridian: boolean;
+  /** XENFEAT_hvm_pirqs and the pirq physdev operations. */
+  readonly pirqs: boolean;
+  /** Guest may use console_io. */
+  readonly consoleIo: boolean;
+  /** Pages the domain may own at most, and UTC nanoseconds at system time 0. */
+  readonly maxPages: number;
+  readonly wallclockBase: bigint;
+}
+
+export class Domain {
+  readonly id: DomId;
+  readonly config: DomainConfig;
+  readonly memory: GuestMemory;
+  readonly rules: Rules;
+  readonly time: SystemTime;
+  readonly audit: Audit;
+  readonly vcpus: Vcpu[] = [];
+  /** Frame of shared_info. It has no guest frame number until the guest maps it (HVM). */
+  readonly sharedInfo: Frame;
+  /** Where shared_info is mapped in an HVM guest. */
+  sharedInfoGfn: Gfn | undefined;
+  /** Latched width of the shared areas of an HVM domain (`has_32bit_shinfo`). */
+  has32bitSharedInfo = false;
+  /** HVM parameters by index. */
+  readonly hvmParams = new BigUint64Array(64);
+  vmAssist = 0n;
+  pauseCount = 0;
+  shutdownState: Shutdown | undefined;
+  shutdownCode = 0;
+  /** Called once when the domain has shut down. */
+  onShutdown: (shutdown: Shutdown) => void = () => {};
+  /** Bytes the guest wrote to the emergency console (console_io, port 0xe9). */
+  onConsoleOutput: (bytes: Uint8Array) => void = () => {};
+
+  /** Assigned once by the assembly, before any guest code runs. */
+  evtchn!: EventChannels;
+  grants!: GrantTable;
+  info!: GuestInfo;
+
+  constructor(config: DomainConfig, parts: { memory: GuestMemory; rules: Rules; time: SystemTime; audit: Audit }) {
+    this.config = config;
+    this.id = config.id;
+    this.memory = parts.memory;
+    this.rules = parts.rules;
+    this.time = parts.time;
+    this.audit = parts.audit;
+    this.sharedInfo = this.memory.allocatePage();
+  }
+
+  get isHvm(): boolean {
+    return this.config.type === 'hvm';
+  }
+
+  /** Layout of shared_info, vcpu_info, runstate and time areas. */
+  get layout(): Layout {
+    if (this.isHvm) return this.has32bitSharedInfo ? 'compat' : 'native';
+    return this.config.type === 'pv32' ? 'compat' : 'native';
+  }
+
+  /** System time, ns. */
+  now(): bigint {
+    return this.time.now();
+  }
+
+  vcpu(id: number | bigint): Vcpu | undefined {
+    return this.vcpus[Number(id)];
+  }
+
+  pause(): void {
+    this.pauseCount++;
+    for (const vcpu of this.vcpus) vcpu.settle();
+  }
+
+  unpause(): void {
+    if (this.pauseCount === 0) throw new RangeError(`domain ${this.id} is not paused`);
+    this.pauseCount--;
+    for (const vcpu of this.vcpus) vcpu.settle();
+  }
+
+  /** Ends or suspends the domain: every vCPU is held until the toolstack resumes it. Later calls keep the first reason. */
+  shutdown(reason: number, message?: string): void {
+    if (this.shutdownState !== undefined) return;
+    this.shutdownState = message === undefined ? { reason } : { reason, message };
+    this.shutdownCode = reason;
+    this.pause();
+    this.onShutdown(this.shutdownState);
+  }
+
+  crash(message: string): void {
+    this.shutdown(SHUTDOWN_crash, message);
+  }
+
+  /** The toolstack continues a suspended or soft-reset domain. */
+  resume(): void {
+    if (this.shutdownState === undefined) return;
+    this.shutdownState = undefined;
+    this.unpause();
+  }
+}
