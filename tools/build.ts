@@ -1,0 +1,77 @@
+/** Builds dist/: the bundled command and library, and the interpreter as a ready WebAssembly module. */
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const dist = join(root, 'dist');
+const stampFile = join(dist, '.stamp');
+
+/** Entry points: the command, and one per `exports` subpath of package.json. */
+const entries: Readonly<Record<string, string>> = {
+  cli: 'src/cli/entry.ts',
+  index: 'src/index.ts',
+  cpu: 'src/cpu/index.ts',
+  machine: 'src/machine/index.ts',
+  xen: 'src/xen/index.ts',
+  toolstack: 'src/toolstack/index.ts',
+  lab: 'src/lab/index.ts',
+};
+
+/** Changes whenever a file that goes into dist/ does. */
+function fingerprint(): string {
+  const hash = createHash('sha256');
+  const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.test.ts'));
+  for (const file of [...files.sort(), 'tools/build.ts', 'package-lock.json']) {
+    const { size, mtimeMs } = statSync(join(root, file));
+    hash.update(`${file} ${size} ${mtimeMs}\n`);
+  }
+  return hash.digest('hex');
+}
+
+/** Builds into a folder beside dist/ and swaps it in, so that a reader never sees half of it. */
+export async function build(): Promise<void> {
+  const stamp = fingerprint();
+  const next = `${dist}.${process.pid}`;
+  try {
+    const { build: bundle } = await import('esbuild');
+    await bundle({
+      absWorkingDir: root,
+      entryPoints: { ...entries },
+      outdir: next,
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'node22',
+      packages: 'external',
+      minifySyntax: true,
+      minifyWhitespace: true,
+      minifyIdentifiers: false,
+      sourcemap: false,
+      logLevel: 'warning',
+    });
+    const { buildInterpreter } = await import('../src/cpu/interpret/build.ts');
+    writeFileSync(join(next, 'interpreter.wasm'), buildInterpreter());
+    writeFileSync(join(next, '.stamp'), stamp);
+    rmSync(dist, { recursive: true, force: true });
+    renameSync(next, dist);
+  } finally {
+    rmSync(next, { recursive: true, force: true });
+  }
+}
+
+/** Builds unless dist/ already corresponds to the sources. */
+export async function ensureBuilt(): Promise<'built' | 'current'> {
+  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === fingerprint()) return 'current';
+  await build();
+  return 'built';
+}
+
+if (import.meta.main) {
+  const started = performance.now();
+  await build();
+  const total = globSync('*', { cwd: dist }).reduce((sum, file) => sum + statSync(join(dist, file)).size, 0);
+  console.log(`dist/: ${(total / 1024).toFixed(0)} KiB in ${((performance.now() - started) / 1000).toFixed(2)} s`);
+}

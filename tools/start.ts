@@ -1,0 +1,31 @@
+/** `npm start`: builds what is missing and runs the built-in guest, so that the first command shows something. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ensureBuilt } from './build.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const started = performance.now();
+if ((await ensureBuilt()) === 'built') {
+  console.error(`xenolith: built dist/ in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+const given = process.argv.slice(2);
+const args = given.length > 0 ? given : ['run', 'guests/images/hello64.elf'];
+console.error(`$ xenolith ${args.join(' ')}`);
+const before = performance.now();
+const { status } = spawnSync(process.execPath, [join(root, 'bin', 'xenolith.mjs'), ...args], {
+  cwd: root,
+  stdio: 'inherit',
+});
+const verdicts: Readonly<Record<number, string>> = {
+  0: 'the guest powered off: success',
+  2: 'the command line was not understood',
+  3: 'the guest says: skip',
+  4: 'the guest says: error',
+  5: 'the guest says: failure',
+  6: 'the guest crashed',
+};
+const verdict = verdicts[status ?? 1] ?? `exit status ${status}`;
+console.error(`${status === 0 ? '✔' : '✘'} ${verdict} (${(performance.now() - before).toFixed(0)} ms)`);
+process.exitCode = status ?? 1;
