@@ -10,13 +10,13 @@ const stampFile = join(dist, '.stamp');
 
 /** Entry points: the command, and one per `exports` subpath of package.json. */
 const entries: Readonly<Record<string, string>> = {
-  cli: 'src/cli/entry.ts',
-  index: 'src/index.ts',
-  cpu: 'src/cpu/index.ts',
-  machine: 'src/machine/index.ts',
-  xen: 'src/xen/index.ts',
-  toolstack: 'src/toolstack/index.ts',
-  lab: 'src/lab/index.ts',
+  cli: './src/cli/entry.ts',
+  index: './src/index.ts',
+  cpu: './src/cpu/index.ts',
+  machine: './src/machine/index.ts',
+  xen: './src/xen/index.ts',
+  toolstack: './src/toolstack/index.ts',
+  lab: './src/lab/index.ts',
 };
 
 /** Changes whenever a file that goes into dist/ does. */
