@@ -1,11 +1,13 @@
 /** A domain: identity, memory, vCPUs and the parts that other files own. */
-import type { DomId, Gfn } from '../base/int.ts';
+import type { DomId } from '../base/int.ts';
 import type { Layout } from '../abi/xen/struct.ts';
 import type { Frame, GuestMemory } from '../machine/memory/guest-memory.ts';
 import type { EventChannels } from './evtchn/event-channels.ts';
+import type { Upcalls } from './evtchn/upcall.ts';
 import type { GrantTable } from './grant/grant-table.ts';
 import type { Audit } from './hypercall.ts';
 import type { GuestInfo } from './info/guest-info.ts';
+import { P2m } from './memory/p2m.ts';
 import type { Rules } from './rules.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -36,6 +38,13 @@ export interface Shutdown {
   readonly message?: string;
 }
 
+/** One range of the guest's physical memory map; types as in E820. */
+export interface MemoryMapEntry {
+  readonly addr: bigint;
+  readonly size: bigint;
+  readonly type: number;
+}
+
 export interface DomainConfig {
   readonly id: DomId;
   readonly type: GuestType;
@@ -64,14 +73,15 @@ export class Domain {
   readonly id: DomId;
   readonly config: DomainConfig;
   readonly memory: GuestMemory;
+  readonly p2m: P2m;
   readonly rules: Rules;
   readonly time: SystemTime;
   readonly audit: Audit;
   readonly vcpus: Vcpu[] = [];
   /** Frame of shared_info. It has no guest frame number until the guest maps it (HVM). */
   readonly sharedInfo: Frame;
-  /** Where shared_info is mapped in an HVM guest. */
-  sharedInfoGfn: Gfn | undefined;
+  /** Guest physical memory map for XENMEM_memory_map; empty when none was installed. */
+  memoryMap: readonly MemoryMapEntry[] = [];
   /** Latched width of the shared areas of an HVM domain (`has_32bit_shinfo`). */
   has32bitSharedInfo = false;
   /** HVM parameters by index. */
@@ -82,6 +92,8 @@ export class Domain {
   shutdownCode = 0;
   /** Called once when the domain has shut down. */
   onShutdown: (shutdown: Shutdown) => void = () => {};
+  /** HVM_PARAM_ACPI_IOPORTS_LOCATION: 0 or 1 chooses where the ACPI ports are; false for other values. */
+  onAcpiIoPorts: (version: bigint) => boolean = (version) => version <= 1n;
   /** Bytes the guest wrote to the emergency console (console_io, port 0xe9). */
   onConsoleOutput: (bytes: Uint8Array) => void = () => {};
 
@@ -89,6 +101,9 @@ export class Domain {
   evtchn!: EventChannels;
   grants!: GrantTable;
   info!: GuestInfo;
+  upcalls!: Upcalls;
+  /** Bits of CR4 and EFER that the CPUID policy lets an HVM guest set. */
+  controlBits: { readonly cr4: bigint; readonly efer: bigint } = { cr4: ~0n, efer: ~0n };
 
   constructor(config: DomainConfig, parts: { memory: GuestMemory; rules: Rules; time: SystemTime; audit: Audit }) {
     this.config = config;
@@ -97,7 +112,8 @@ export class Domain {
     this.rules = parts.rules;
     this.time = parts.time;
     this.audit = parts.audit;
-    this.sharedInfo = this.memory.allocatePage();
+    this.p2m = new P2m(this.memory, config.maxPages);
+    this.sharedInfo = this.p2m.allocateSpecial();
   }
 
   get isHvm(): boolean {

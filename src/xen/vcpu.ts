@@ -5,6 +5,7 @@
 import type { VcpuId } from '../base/int.ts';
 import type { Domain } from './domain.ts';
 import type { GuestCpu } from './guest-cpu.ts';
+import { VcpuTimers } from './timers.ts';
 
 /** Pause flags (`_VPF_*` of the hypervisor, as bits). */
 export const VPF_blocked = 1 << 0;
@@ -38,13 +39,11 @@ export class Vcpu {
   isInitialised = false;
   pauseFlags = VPF_down;
   pauseCount = 0;
-  /** A latched NMI. */
-  nmiPending = false;
+  readonly timers: VcpuTimers = new VcpuTimers(this);
   /** Set while the vCPU is blocked in SCHEDOP_poll. */
   poll: PollState | undefined;
   /** Being executed right now. */
   running = false;
-  /** Events were found deliverable: leaves HLT and SCHEDOP_block. */
   private runstateValue: Runstate = RUNSTATE_offline;
   /** System time (ns) of the last runstate change, and ns spent in each state until then. */
   runstateEntryTime: bigint;
@@ -114,14 +113,25 @@ export class Vcpu {
 
   /** An event, interrupt or NMI arrived: ends blocking and polling. */
   unblock(): void {
+    if (this.poll !== undefined) this.timers.stopPollTimeout();
     this.poll = undefined;
     this.clearPauseFlags(VPF_blocked);
   }
 
-  /** Makes a running vCPU look at its interrupts before its next instruction, and ends blocking. */
+  /** Makes a running vCPU look at its interrupts before its next instruction, and ends blocking and polling. */
   kick(): void {
-    if ((this.pauseFlags & VPF_blocked) !== 0 && this.poll === undefined) this.unblock();
+    if ((this.pauseFlags & VPF_blocked) !== 0) this.unblock();
     if (this.running) this.cpu.requestExit();
+  }
+
+  get nmiPending(): boolean {
+    return this.cpu.nmiPending;
+  }
+
+  /** Latches a non-maskable interrupt. A vCPU that is down stays down. */
+  sendNmi(): void {
+    this.cpu.raiseNmi();
+    this.kick();
   }
 
   /** Derives the runstate from the flags after any change of them. */
@@ -132,6 +142,7 @@ export class Vcpu {
     }
     if (this.running) this.cpu.requestExit();
     else if (this.runstateValue === RUNSTATE_runnable) this.setRunstate(this.offRunstate());
+    else if (this.runstateValue === RUNSTATE_blocked && (this.pauseFlags & VPF_blocked) === 0) this.setRunstate(RUNSTATE_offline);
   }
 
   /** State of a vCPU that leaves the processor: blocked when that is among its reasons, offline when otherwise held, else runnable. */

@@ -1,0 +1,165 @@
+/**
+ * vcpu_op. The vCPU id is resolved before anything else (ENOENT); only the low 32 bits of operation and id count; unknown operations are ENOSYS.
+ * `xen:public/vcpu.h`
+ */
+import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS } from '../../abi/xen/errno.ts';
+import {
+  VCPUOP_down,
+  VCPUOP_get_physid,
+  VCPUOP_get_runstate_info,
+  VCPUOP_initialise,
+  VCPUOP_is_up,
+  VCPUOP_register_runstate_memory_area,
+  VCPUOP_register_runstate_phys_area,
+  VCPUOP_register_vcpu_info,
+  VCPUOP_register_vcpu_time_memory_area,
+  VCPUOP_register_vcpu_time_phys_area,
+  VCPUOP_send_nmi,
+  VCPUOP_set_periodic_timer,
+  VCPUOP_set_singleshot_timer,
+  VCPUOP_stop_periodic_timer,
+  VCPUOP_stop_singleshot_timer,
+  VCPUOP_up,
+  vcpu_register_area,
+  vcpu_register_phys_area,
+  vcpu_register_vcpu_info,
+  vcpu_runstate_info,
+  vcpu_set_periodic_timer,
+  vcpu_set_singleshot_timer,
+} from '../../abi/xen/vcpu.ts';
+import { VCPU_HVM_CONTEXT_SIZE } from '../../abi/xen/vcpu-hvm-context.ts';
+import { __HYPERVISOR_vcpu_op } from '../../abi/xen/xen.ts';
+import type { Domain } from '../domain.ts';
+import type { HypercallContext, Result } from '../hypercall.ts';
+import { absent, full, hypercall } from '../hypercall.ts';
+import { runstateOf } from '../run-state.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { downVcpu, upVcpu } from '../vcpu-state.ts';
+import { initialiseHvm } from './vcpu-initialise-hvm.ts';
+
+const MILLISECOND = 1_000_000n;
+/** Longest period of a timer, ns. */
+const STIME_DELTA_MAX = (1n << 62n) - 1n;
+/** Start of the hypervisor's range in a PV guest's address space, and its end for PV64. */
+const PV64_START = 0xffff_8000_0000_0000n;
+const PV64_END = 0xffff_8800_0000_0000n;
+const PV64_LOW_END = 1n << 47n;
+const PV32_START = 0xf580_0000n;
+
+/** The vCPU an operation names; {@link hypercall}'s first check made sure it exists. */
+const target = ({ domain, args }: HypercallContext): Vcpu => domain.vcpus[Number(BigInt.asUintN(32, args[1]))];
+
+/** Performs PV's part of VCPUOP_initialise; supplied by PV memory management, which the checks of frames need. */
+export type PvInitialise = (context: HypercallContext, vcpu: Vcpu, address: bigint) => Result;
+const pvInitialisers = new WeakMap<Domain, PvInitialise>();
+export const setPvInitialise = (domain: Domain, initialise: PvInitialise): void => {
+  pvInitialisers.set(domain, initialise);
+};
+
+/** EINVAL: vcpu_info is the dummy (PV; HVM until 4.18); EFAULT; EEXIST: initialised; then the context's own errors. */
+function initialise(context: HypercallContext, _arg: unknown, address: bigint): Result {
+  const vcpu = target(context);
+  const { domain } = context;
+  const needsInfo = !domain.isHvm || domain.rules.has('initialise-needs-vcpu-info-hvm');
+  if (needsInfo && domain.info.vcpuInfoArea(vcpu.id).kind === 'unset') return -EINVAL;
+  if (!domain.isHvm) return pvInitialisers.get(domain)?.(context, vcpu, address) ?? -ENOSYS;
+  const raw = context.readBytes(address, VCPU_HVM_CONTEXT_SIZE);
+  if (raw === undefined) return -EFAULT;
+  if (vcpu.isInitialised) return -EEXIST;
+  return initialiseHvm(vcpu, raw, domain.controlBits);
+}
+
+/** PV guests may not name addresses in the hypervisor's range; the whole structure is checked. HVM addresses are checked when used. */
+function handleOkay({ domain, width }: HypercallContext, address: bigint, size: number): boolean {
+  if (domain.isHvm) return true;
+  const end = address + BigInt(size) - 1n;
+  if (width === 'compat') return end < PV32_START;
+  return (address < PV64_LOW_END && end < PV64_START) || (address >= PV64_END && end < 1n << 64n);
+}
+
+/** EFAULT: argument, address range. Stored and written once. */
+function registerRunstate(context: HypercallContext, { addr }: { addr: bigint }): Result {
+  if (!handleOkay(context, addr, vcpu_runstate_info.size(context.width))) return -EFAULT;
+  context.domain.info.runstate.registerVirtual(target(context), context.vcpu, { address: addr, layout: context.width });
+  return 0;
+}
+
+/** EFAULT: argument, address range. Stored; the clock is written. */
+function registerTime(context: HypercallContext, { addr }: { addr: bigint }): Result {
+  if (!handleOkay(context, addr, 32)) return -EFAULT;
+  context.domain.info.time.registerVirtual(target(context), addr);
+  return 0;
+}
+
+/** EINVAL: another vCPU (32-bit callers get EFAULT first); EFAULT. A deadline in the past fires at once. Flags are ignored. */
+function setSingleshot(context: HypercallContext, _arg: unknown, address: bigint): Result {
+  const { vcpu, domain } = context;
+  const early = context.width === 'compat' ? context.copyFromGuest(vcpu_set_singleshot_timer, address) : undefined;
+  if (context.width === 'compat' && early === undefined) return -EFAULT;
+  if (target(context) !== vcpu) return -EINVAL;
+  const set = early ?? context.copyFromGuest(vcpu_set_singleshot_timer, address);
+  if (set === undefined) return -EFAULT;
+  if (set.timeout_abs_ns < domain.now()) {
+    vcpu.timers.stopSingleshot();
+    vcpu.timers.raise();
+  } else vcpu.timers.setSingleshot(set.timeout_abs_ns);
+  return 0;
+}
+
+const guests = 'all';
+const since = '4.18';
+
+export const vcpuOp = hypercall(
+  __HYPERVISOR_vcpu_op,
+  'xen:public/vcpu.h',
+  {
+    [VCPUOP_initialise]: full({ guests }, initialise),
+    [VCPUOP_up]: full({ guests }, (context) => upVcpu(target(context))),
+    [VCPUOP_down]: full({ guests }, (context) => {
+      downVcpu(target(context));
+      return 0;
+    }),
+    [VCPUOP_is_up]: full({ guests }, (context) => (target(context).isOnline ? 1 : 0)),
+    [VCPUOP_get_runstate_info]: full({ guests }, (context, _arg, address) =>
+      context.copyToGuest(vcpu_runstate_info, address, runstateOf(target(context))) ? 0 : -EFAULT,
+    ),
+    [VCPUOP_register_runstate_memory_area]: full({ guests, arg: vcpu_register_area }, registerRunstate),
+    [VCPUOP_set_periodic_timer]: full({ guests, arg: vcpu_set_periodic_timer }, (context, { period_ns }) => {
+      if (period_ns < MILLISECOND || period_ns > STIME_DELTA_MAX) return -EINVAL;
+      target(context).timers.setPeriodic(period_ns);
+      return 0;
+    }),
+    [VCPUOP_stop_periodic_timer]: full({ guests }, (context) => {
+      target(context).timers.setPeriodic(0n);
+      return 0;
+    }),
+    [VCPUOP_set_singleshot_timer]: full({ guests }, setSingleshot),
+    [VCPUOP_stop_singleshot_timer]: full({ guests }, (context) => {
+      if (target(context) !== context.vcpu) return -EINVAL;
+      context.vcpu.timers.stopSingleshot();
+      return 0;
+    }),
+    [VCPUOP_register_vcpu_info]: full({ guests, arg: vcpu_register_vcpu_info }, (context, { mfn, offset }) => {
+      const vcpu = target(context);
+      return context.domain.info.registerVcpuInfo(vcpu, vcpu === context.vcpu, mfn, offset);
+    }),
+    [VCPUOP_send_nmi]: full({ guests }, (context, _arg, address) => {
+      if (address !== 0n) return -EINVAL;
+      target(context).sendNmi();
+      return 0;
+    }),
+    [VCPUOP_get_physid]: absent('only for pinned vCPUs of the hardware domain', EINVAL),
+    [VCPUOP_register_vcpu_time_memory_area]: full({ guests, arg: vcpu_register_area }, registerTime),
+    [VCPUOP_register_runstate_phys_area]: full({ guests, since, arg: vcpu_register_phys_area }, (context, { addr }) => {
+      const vcpu = target(context);
+      return context.domain.info.runstate.registerPhysical(vcpu, vcpu === context.vcpu, addr, context.width);
+    }),
+    [VCPUOP_register_vcpu_time_phys_area]: full({ guests, since, arg: vcpu_register_phys_area }, (context, { addr }) =>
+      context.domain.info.time.registerPhysical(target(context), addr),
+    ),
+  },
+  {
+    pointer: 2,
+    before: ({ domain, args }) => (Number(BigInt.asUintN(32, args[1])) < domain.vcpus.length ? undefined : -ENOENT),
+  },
+);
