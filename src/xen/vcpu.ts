@@ -39,7 +39,8 @@ export class Vcpu {
   isInitialised = false;
   pauseFlags = VPF_down;
   pauseCount = 0;
-  readonly timers: VcpuTimers = new VcpuTimers(this);
+  /** Singleshot, periodic and poll timers. */
+  readonly timers: VcpuTimers;
   /** Set while the vCPU is blocked in SCHEDOP_poll. */
   poll: PollState | undefined;
   /** Being executed right now. */
@@ -54,6 +55,7 @@ export class Vcpu {
     this.id = id;
     this.cpu = cpu;
     this.runstateEntryTime = domain.now();
+    this.timers = new VcpuTimers(this);
   }
 
   get isOnline(): boolean {
