@@ -19,8 +19,9 @@ const { status } = spawnSync(process.execPath, [join(root, 'bin', 'xenolith.mjs'
   stdio: 'inherit',
 });
 const verdicts: Readonly<Record<number, string>> = {
-  0: 'the guest powered off: success',
-  2: 'the command line was not understood',
+  0: 'success',
+  1: 'a mistake of xenolith',
+  2: 'the command line or a file was wrong',
   3: 'the guest says: skip',
   4: 'the guest says: error',
   5: 'the guest says: failure',
