@@ -1,0 +1,495 @@
+/**
+ * One virtual processor: its state block, its step loop, and the memory access that TypeScript routines use.
+ *
+ * The interpreter (and translated code) run until something needs attention; this loop then decodes, runs a TypeScript
+ * routine, delivers an exception or an interrupt, and goes on. Hot; measured by `npm run bench`.
+ */
+import type { CodeCache } from './decode/cache.ts';
+import type { Insn } from './decode/insn.ts';
+import type { InterpreterEntry } from './interpret/instance.ts';
+import * as status from './interpret/status.ts';
+import { MemoryAccess } from './mmu/access.ts';
+import { CR0_PG } from './mmu/walk.ts';
+import type { CpuModel, InterruptLine, PhysicalMemory, PortIo, TrapSink } from './ports.ts';
+import * as S from './state.ts';
+import { deliverException, deliverInterrupt } from './system/deliver.ts';
+import { checkBreakpoints } from './system/debug.ts';
+import { GuestFault, NMI } from './system/fault.ts';
+
+export interface CpuPorts {
+  readonly physical: PhysicalMemory;
+  readonly ports: PortIo;
+  readonly interrupts: InterruptLine;
+  readonly traps: TrapSink;
+  readonly model: CpuModel;
+}
+
+const DEBUG_STEPPING = S.TF;
+/** DR7 enable bits of the four breakpoints. */
+const DR7_ENABLED = 0xff;
+
+export class Cpu {
+  /** vCPU number; chosen by the owner. */
+  readonly id: number;
+  /** Byte address of the state block in linear memory. */
+  readonly base: number;
+  readonly physical: PhysicalMemory;
+  readonly ports: PortIo;
+  readonly interrupts: InterruptLine;
+  readonly traps: TrapSink;
+  readonly model: CpuModel;
+  readonly code: CodeCache;
+  /** Views of the whole linear memory. */
+  readonly u8: Uint8Array<ArrayBuffer>;
+  readonly u16: Uint16Array<ArrayBuffer>;
+  readonly u32: Uint32Array<ArrayBuffer>;
+  readonly u64: BigUint64Array<ArrayBuffer>;
+  readonly mem: MemoryAccess;
+
+  private readonly data: DataView;
+  private readonly interpreter: InterpreterEntry;
+  private exit = false;
+  private nmi = false;
+
+  constructor(id: number, base: number, ports: CpuPorts, code: CodeCache, interpreter: InterpreterEntry) {
+    this.id = id;
+    this.base = base;
+    this.physical = ports.physical;
+    this.ports = ports.ports;
+    this.interrupts = ports.interrupts;
+    this.traps = ports.traps;
+    this.model = ports.model;
+    this.code = code;
+    this.interpreter = interpreter;
+    const { buffer } = ports.physical.memory;
+    this.data = new DataView(buffer);
+    this.u8 = new Uint8Array(buffer);
+    this.u16 = new Uint16Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.u64 = new BigUint64Array(buffer);
+    this.mem = new MemoryAccess(this);
+    this.reset();
+  }
+
+  // ---- state block ----
+
+  get8(offset: number): number {
+    return this.u8[this.base + offset];
+  }
+  set8(offset: number, value: number): void {
+    this.u8[this.base + offset] = value;
+  }
+  get16(offset: number): number {
+    return this.data.getUint16(this.base + offset, true);
+  }
+  set16(offset: number, value: number): void {
+    this.data.setUint16(this.base + offset, value, true);
+  }
+  /** Unsigned 32-bit field; `offset` is a multiple of 4. */
+  get32(offset: number): number {
+    return this.u32[(this.base + offset) >>> 2];
+  }
+  set32(offset: number, value: number): void {
+    this.u32[(this.base + offset) >>> 2] = value;
+  }
+  /** Unsigned 64-bit field; `offset` is a multiple of 8. */
+  get64(offset: number): bigint {
+    return this.u64[(this.base + offset) >>> 3];
+  }
+  set64(offset: number, value: bigint): void {
+    this.u64[(this.base + offset) >>> 3] = value;
+  }
+
+  /** General register as a 64-bit value. */
+  gpr(index: number): bigint {
+    return this.get64(S.gpr(index));
+  }
+  /** Writes a general register: 64- and 32-bit writes replace it (zero-extended), 16-bit ones keep the rest. */
+  setGpr(index: number, value: bigint, width: 16 | 32 | 64 = 64): void {
+    if (width === 64) this.set64(S.gpr(index), value);
+    else if (width === 32) this.set64(S.gpr(index), value & 0xffff_ffffn);
+    else this.set16(S.gpr(index), Number(value & 0xffffn));
+  }
+
+  get rip(): bigint {
+    return this.get64(S.RIP);
+  }
+  set rip(value: bigint) {
+    this.set64(S.RIP, value);
+  }
+
+  get cpl(): number {
+    return this.get32(S.CPL);
+  }
+
+  /** EFLAGS with the lazy flags filled in. */
+  get eflags(): number {
+    const rest = this.get32(S.EFLAGS_REST);
+    const bits = this.get32(S.FLAG_BITS);
+    const at = (this.base + S.FLAG_RESULT) >>> 2;
+    const low = this.u32[at], high = this.u32[at + 1];
+    let parity = low & 0xff;
+    parity ^= parity >> 4;
+    parity ^= parity >> 2;
+    parity ^= parity >> 1;
+    let flags = rest | (bits & (S.CF | S.AF | S.OF));
+    if (((parity & 1) === 0) !== ((bits & S.PF) !== 0)) flags |= S.PF;
+    if (low === 0 && high === 0) flags |= S.ZF;
+    if (high >>> 31 !== (bits & S.SF) >>> 7) flags |= S.SF;
+    return flags >>> 0;
+  }
+
+  /** Sets all of EFLAGS; callers mask what may change. Derived state follows. */
+  set eflags(value: number) {
+    this.setArithmeticFlags(value);
+    const rest = ((value & ~S.ARITHMETIC) | 2) >>> 0;
+    const changed = rest ^ this.get32(S.EFLAGS_REST);
+    this.set32(S.EFLAGS_REST, rest);
+    if ((changed & (S.VM | S.AC)) !== 0) this.updateMode();
+  }
+
+  setArithmeticFlags(value: number): void {
+    // The result 0 has PF and ZF set and SF clear, the result 1 has all three clear; corrections do the rest.
+    const zero = (value & S.ZF) !== 0;
+    const at = (this.base + S.FLAG_RESULT) >>> 2;
+    this.u32[at] = zero ? 0 : 1;
+    this.u32[at + 1] = 0;
+    const parity = zero ? S.PF : 0;
+    this.set32(S.FLAG_BITS, (value & (S.CF | S.AF | S.OF | S.SF)) | ((value ^ parity) & S.PF));
+  }
+
+  // ---- modes ----
+
+  get protectedMode(): boolean {
+    return (this.get32(S.CR0) & 1) !== 0;
+  }
+  get longMode(): boolean {
+    return (this.get32(S.EFER) & 0x400) !== 0;
+  }
+  get virtual8086(): boolean {
+    return (this.get32(S.EFLAGS_REST) & S.VM) !== 0;
+  }
+  /** Executing 64-bit code: long mode active and CS.L. */
+  get code64(): boolean {
+    return this.longMode && (this.get32(S.seg(S.CS) + S.SEG_ATTR) & 0x2000) !== 0;
+  }
+  /** Width of code: 16, 32 or 64. */
+  get codeSize(): 16 | 32 | 64 {
+    if (this.code64) return 64;
+    return (this.get32(S.seg(S.CS) + S.SEG_ATTR) & 0x4000) !== 0 ? 32 : 16;
+  }
+
+  /**
+   * Recomputes everything derived from CR0, CR4, EFER, segments, EFLAGS.VM/AC and the privilege level. Call after changing any of
+   * them. `cpl` defaults to the present level.
+   */
+  updateMode(cpl = this.cpl): void {
+    const real = !this.protectedMode, vm = this.virtual8086;
+    const level = real ? 0 : vm ? 3 : cpl;
+    this.set32(S.CPL, level);
+    const code64 = this.code64;
+    const ssAttr = this.get32(S.seg(S.SS) + S.SEG_ATTR);
+    const stack32 = (ssAttr & 0x4000) !== 0;
+    let flat = true;
+    if (!code64) {
+      // CS counts too: instruction fetch adds its base, and its limit is checked where control arrives.
+      for (const n of [S.ES, S.SS, S.DS]) {
+        const at = S.seg(n);
+        const attr = this.get32(at + S.SEG_ATTR);
+        // Present, writable, expand-up data with base 0 and limit 4 GiB.
+        if (this.get32(at) !== 0 || this.get32(at + S.SEG_LIMIT) !== 0xffff_ffff || (attr & 0x1009e) !== 0x92) {
+          flat = false;
+          break;
+        }
+      }
+    }
+    const size = code64 ? S.MODE_64 : this.codeSize === 32 ? S.MODE_32 : S.MODE_16;
+    let mode: number = size;
+    if (stack32) mode |= S.MODE_STACK32;
+    if (!flat) mode |= S.MODE_SEGMENTED;
+    if (level === 3) mode |= S.MODE_USER;
+    this.set32(S.MODE, mode);
+    this.set32(S.FLAT, flat ? 1 : 0);
+    this.set64(S.LINEAR_MASK, code64 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn);
+    this.set64(S.STACK_MASK, code64 ? 0xffff_ffff_ffff_ffffn : stack32 ? 0xffff_ffffn : 0xffffn);
+    this.set64(S.STACK_BASE, code64 ? 0n : this.get64(S.seg(S.SS)));
+    this.set64(S.STRING_BASE, code64 ? 0n : this.get64(S.seg(S.ES)));
+    this.set64(S.CS_BASE, code64 ? 0n : this.get64(S.seg(S.CS)));
+    const cr0 = this.get32(S.CR0);
+    const fpu = (cr0 & 0xc) !== 0 || (this.get32(S.CR4) & 0x200) === 0;
+    this.set32(S.SSE_BLOCKED, fpu ? 1 : 0);
+    const eflags = this.get32(S.EFLAGS_REST);
+    const ac = (eflags & S.AC) !== 0;
+    const checksAlignment = ac && level === 3 && (cr0 & (1 << 18)) !== 0;
+    const watches = (this.get32(S.DR7) & DR7_ENABLED) !== 0;
+    const set =
+      checksAlignment || watches ? S.TLB_NEVER : level === 3 ? S.TLB_USER : ac ? S.TLB_SUPERVISOR_AC : S.TLB_SUPERVISOR;
+    this.set32(S.TLB, this.base + S.TLB_SETS + set * S.TLB_SET);
+  }
+
+  get paging(): boolean {
+    return (this.get32(S.CR0) & CR0_PG) !== 0;
+  }
+
+  /** Drops translations; global ones are kept unless `global`. */
+  flushTlb(global: boolean): void {
+    this.mem.flush(global);
+  }
+
+  /** Drops the translation of one page. */
+  invalidatePage(linear: bigint): void {
+    this.mem.flushPage(linear);
+  }
+
+  // ---- running ----
+
+  /** State after RESET / power-up (key `sdm:3A "Processor State After Reset"`), with the local APIC's business left to the owner. */
+  reset(): void {
+    this.u8.fill(0, this.base, this.base + S.TLB_SETS);
+    this.set64(S.MASK16, 0xffffn);
+    this.set64(S.MASK32, 0xffff_ffffn);
+    this.set64(S.MASK64, 0xffff_ffff_ffff_ffffn);
+    this.set64(S.FLAG_RESULT, 1n);
+    this.set32(S.EFLAGS_REST, 2);
+    this.set64(S.CR0, 0x6000_0010n);
+    this.set64(S.RIP, 0xfff0n);
+    this.set64(S.PAT, 0x0007_0406_0007_0406n);
+    this.set64(S.XCR0, 1n);
+    this.set64(S.DR6, 0xffff_0ff0n);
+    this.set64(S.DR7, 0x400n);
+    this.set32(S.MXCSR, 0x1f80);
+    this.set16(S.FPU_CONTROL, 0x40);
+    this.set64(S.MISC_ENABLE, 0x1n);
+    for (let n = 0; n < 6; n++) this.setSegment(n, 0, 0n, 0xffff, n === S.CS ? 0x9b : 0x93);
+    this.setSegment(S.CS, 0xf000, 0xffff_0000n, 0xffff, 0x9b);
+    this.setSegment(S.LDTR, 0, 0n, 0xffff, 0x82);
+    this.setSegment(S.TR, 0, 0n, 0xffff, 0x8b);
+    this.set32(S.GDTR + 8, 0xffff);
+    this.set32(S.IDTR + 8, 0xffff);
+    this.nmi = false;
+    this.mem.flush(true);
+    this.updateMode(0);
+  }
+
+  /** Writes a segment register's visible and hidden parts without any check. Callers end with {@link updateMode}. */
+  setSegment(n: number, selector: number, base: bigint, limit: number, attr: number): void {
+    const at = S.seg(n);
+    this.set64(at + S.SEG_BASE, base);
+    this.set32(at + S.SEG_LIMIT, limit);
+    this.set32(at + S.SEG_ATTR, attr);
+    this.set16(at + S.SEG_SELECTOR, selector);
+  }
+
+  /** Makes {@link run} return behind the current instruction. */
+  requestExit(): void {
+    this.exit = true;
+  }
+
+  /** Latches a non-maskable interrupt. */
+  raiseNmi(): void {
+    this.nmi = true;
+  }
+
+  /** True when an NMI or a deliverable maskable interrupt waits (whatever IF says for NMI; IF is honoured for the rest). */
+  hasEvent(): boolean {
+    if (this.nmi && this.get32(S.NMI_BLOCKED) === 0) return true;
+    return (this.get32(S.EFLAGS_REST) & S.IF) !== 0 && this.interrupts.pending() >= 0;
+  }
+
+  get nmiPending(): boolean {
+    return this.nmi;
+  }
+  set nmiPending(value: boolean) {
+    this.nmi = value;
+  }
+
+  /**
+   * Executes at most `budget` instructions; an instruction that faults, and each repetition of a string instruction, counts
+   * as one. Returns how many were started. Comes back early after {@link requestExit}.
+   */
+  run(budget: number): number {
+    let left = budget;
+    this.exit = false;
+    while (left > 0 && !this.exit) {
+      const shadow = this.get32(S.SHADOW);
+      if (shadow === 0) {
+        if (this.deliverPending()) continue;
+      } else this.set32(S.SHADOW, 0);
+      const rest = this.get32(S.EFLAGS_REST);
+      const stepping = (rest & DEBUG_STEPPING) !== 0;
+      const watching = (this.get32(S.DR7) & DR7_ENABLED) !== 0;
+      if (watching && checkBreakpoints(this, shadow === 2)) continue;
+      const slice = shadow !== 0 || stepping || watching ? 1 : left;
+      this.set32(S.BUDGET, slice);
+      this.step();
+      left -= slice - this.get32(S.BUDGET);
+      if ((stepping || watching) && slice !== this.get32(S.BUDGET)) this.finishStep(stepping && this.get32(S.SHADOW) !== 2);
+    }
+    return budget - left;
+  }
+
+  /** Delivers one waiting event; false when there is none. */
+  private deliverPending(): boolean {
+    if (this.get32(S.PENDING_DEBUG) !== 0) this.raiseDebug();
+    if (this.nmi && this.get32(S.NMI_BLOCKED) === 0) {
+      this.nmi = false;
+      this.set32(S.NMI_BLOCKED, 1);
+      deliverInterrupt(this, NMI);
+      return true;
+    }
+    if ((this.get32(S.EFLAGS_REST) & S.IF) !== 0 && this.interrupts.pending() >= 0) {
+      deliverInterrupt(this, this.interrupts.acknowledge());
+      return true;
+    }
+    return false;
+  }
+
+  /** Behind an instruction that ran with TF set or with breakpoints armed: the #DB trap. */
+  private finishStep(stepped: boolean): void {
+    if (this.faulted) return;
+    if (stepped) this.set32(S.PENDING_DEBUG, this.get32(S.PENDING_DEBUG) | 0x4000);
+    if (this.get32(S.SHADOW) !== 2 && this.get32(S.PENDING_DEBUG) !== 0) this.raiseDebug();
+  }
+
+  private raiseDebug(): void {
+    const bits = this.get32(S.PENDING_DEBUG);
+    this.set32(S.PENDING_DEBUG, 0);
+    this.set32(S.DR6, this.get32(S.DR6) | bits);
+    deliverException(this, 1, undefined);
+  }
+
+  private faulted = false;
+
+  /** One stay in the interpreter and what its exit asks for. */
+  private step(): void {
+    this.faulted = false;
+    let record = 0;
+    for (;;) {
+      const exit = this.interpreter(this.base, record);
+      record = 0;
+      switch (exit) {
+        case status.EXIT_BUDGET:
+          return;
+        case status.EXIT_LOOKUP:
+          try {
+            record = this.code.lookup(this);
+          } catch (e) {
+            this.caught(e);
+            this.set32(S.BUDGET, this.get32(S.BUDGET) - 1);
+            return;
+          }
+          break;
+        case status.EXIT_FAULT:
+          this.raise(this.get32(S.FAULT_VECTOR), this.get32(S.FAULT_HAS_CODE) !== 0 ? this.get32(S.FAULT_CODE) : undefined);
+          return;
+        case status.EXIT_CALL:
+          this.callRoutine();
+          return;
+        default:
+          return;
+      }
+    }
+  }
+
+  private callRoutine(): void {
+    const insn: Insn = this.code.insnOf(this.get32(S.RECORD));
+    try {
+      const after = insn.row.call!(this, insn);
+      if (after === undefined) this.rip = this.advance(insn.length);
+    } catch (e) {
+      this.caught(e);
+    }
+  }
+
+  /** RIP moved forward by some bytes, cut to the code size. */
+  advance(length: number): bigint {
+    const next = this.rip + BigInt(length);
+    return this.code64 ? BigInt.asUintN(64, next) : next & 0xffff_ffffn;
+  }
+
+  private caught(e: unknown): void {
+    if (!(e instanceof GuestFault)) throw e;
+    this.raise(e.vector, e.code);
+  }
+
+  private raise(vector: number, code: number | undefined): void {
+    this.faulted = true;
+    deliverException(this, vector, code);
+  }
+
+  // ---- linear memory for routines; every access may throw a GuestFault ----
+
+  /** Reads with the current privilege. Addresses are linear (segment base already added). */
+  readLinear8(linear: bigint): number {
+    return this.mem.read(linear, 1);
+  }
+  readLinear16(linear: bigint): number {
+    return this.mem.read(linear, 2);
+  }
+  readLinear32(linear: bigint): number {
+    return this.mem.read(linear, 4);
+  }
+  readLinear64(linear: bigint): bigint {
+    return this.mem.read64(linear);
+  }
+  writeLinear8(linear: bigint, value: number): void {
+    this.mem.write(linear, 1, value);
+  }
+  writeLinear16(linear: bigint, value: number): void {
+    this.mem.write(linear, 2, value);
+  }
+  writeLinear32(linear: bigint, value: number): void {
+    this.mem.write(linear, 4, value);
+  }
+  writeLinear64(linear: bigint, value: bigint): void {
+    this.mem.write64(linear, value);
+  }
+
+  /** Reads and writes the processor makes on its own (descriptor tables, TSS): supervisor, whatever the privilege level. */
+  readSystem8(linear: bigint): number {
+    return this.mem.system(() => this.mem.read(linear, 1));
+  }
+  readSystem16(linear: bigint): number {
+    return this.mem.system(() => this.mem.read(linear, 2));
+  }
+  readSystem32(linear: bigint): number {
+    return this.mem.system(() => this.mem.read(linear, 4));
+  }
+  readSystem64(linear: bigint): bigint {
+    return this.mem.system(() => this.mem.read64(linear));
+  }
+  writeSystem8(linear: bigint, value: number): void {
+    this.mem.system(() => this.mem.write(linear, 1, value));
+  }
+  writeSystem16(linear: bigint, value: number): void {
+    this.mem.system(() => this.mem.write(linear, 2, value));
+  }
+  writeSystem32(linear: bigint, value: number): void {
+    this.mem.system(() => this.mem.write(linear, 4, value));
+  }
+  writeSystem64(linear: bigint, value: bigint): void {
+    this.mem.system(() => this.mem.write64(linear, value));
+  }
+
+  /** Throws unless `size` bytes may be written (or read) at the current privilege; nothing is changed. */
+  probeLinear(linear: bigint, size: number, write: boolean): void {
+    this.mem.probe(linear, size, write);
+  }
+
+  /** Copies guest memory for a hypervisor, as supervisor; false (and no guest-visible effect) when a page is missing. */
+  tryReadLinear(linear: bigint, into: Uint8Array): boolean {
+    return this.mem.copyIn(linear, into);
+  }
+  tryWriteLinear(linear: bigint, from: Uint8Array): boolean {
+    return this.mem.copyOut(linear, from);
+  }
+
+  /**
+   * Linear address of a routine's memory operand after segmentation checks for an access of `size` bytes: #GP(0) or, for the
+   * stack segment, #SS(0). Canonicality is checked by the access itself.
+   */
+  effectiveAddress(insn: Insn, size: number, write: boolean): bigint {
+    return this.mem.operandAddress(insn, size, write);
+  }
+}
+

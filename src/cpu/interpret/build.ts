@@ -1,0 +1,133 @@
+/**
+ * Builds the interpreter: one WebAssembly module with a function per instruction variant and a dispatch loop.
+ *
+ * The loop keeps the record and the instruction pointer in locals and writes RIP, RECORD and BUDGET before each
+ * instruction, so the state block is exact whenever a handler calls out. Dispatch is a tree of comparisons, weighted by how often rows
+ * are met: an indirect jump would be mispredicted on almost every instruction (docs/adr/0003).
+ */
+import { HELPERS } from '../fpu/helpers.ts';
+import * as R from '../decode/record.ts';
+import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
+import * as S from '../state.ts';
+import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import { ModuleBuilder } from '../wasm/module.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
+import { unitCheck } from '../isa/unit.ts';
+import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
+import * as status from './status.ts';
+
+export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
+  const plan = instructionPlan();
+  const m = new ModuleBuilder();
+  const slow = m.import('env', 'slow', [I32, I32], [I32]);
+  const commit = m.import('env', 'commit', [I32], [I32]);
+  const segment = m.import('env', 'segment', [I32, I32, I32, I32], [I32]);
+  const helpers = HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32]));
+  const imports: Imports = { slow, commit, segment, helpers };
+  const run = m.define([I32, I32], [I32]);
+  m.export('run', run.index);
+  const handlers: number[] = [];
+  plan.variants.forEach((variant, op) => {
+    if (variant === undefined) return;
+    const { index, body } = m.define(HANDLER_PARAMS, HANDLER_RESULTS);
+    handlers[op] = index;
+    const s = new InterpreterSemantics(body, variant, imports);
+    const { row, operands } = variant.parsed;
+    try {
+      unitCheck(s, row);
+      row.mean!(s, ...operands.map((o) => s.operand(o)));
+    } catch (e) {
+      throw new Error(`row ${row.name} ${row.encoding}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
+    }
+    s.finish();
+  });
+  writeLoop(run.body, handlers, plan.variants.map((v) => v?.parsed.row.weight ?? 1));
+  return m.finish();
+};
+
+const writeLoop = (f: FunctionBody, handlers: readonly number[], weights: readonly number[]): void => {
+  const cpu = f.param(0);
+  const rec = f.variable(I32), ip = f.variable(I64), budget = f.variable(I32), st = f.variable(I32), op = f.variable(I32);
+  f.assign(rec, f.param(1));
+  f.assign(ip, f.load('i64.load', cpu, S.RIP));
+  f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
+  const advance = () => f.assign(ip, f.op('i64.add', ip, f.load('i64.load8_u', rec, R.R_LENGTH)));
+  f.loop((again) => {
+    f.if(f.op('i32.eqz', rec), () => {
+      const mask = f.load('i64.load', cpu, S.LINEAR_MASK);
+      f.assign(ip, f.op('i64.and', ip, mask));
+      const linear = f.op('i64.and', f.op('i64.add', ip, f.load('i64.load', cpu, S.CS_BASE)), mask);
+      const low = f.op('i32.wrap_i64', linear);
+      const slot = f.op('i32.shl', f.op('i32.and', f.op('i32.shr_u', low, c32(12)), c32(S.CODE_TLB_ENTRIES - 1)), c32(4));
+      const entry = f.op('i32.add', cpu, slot);
+      const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.load('i64.load32_u', cpu, S.MODE));
+      const leave = () => {
+        f.store('i64.store', cpu, ip, S.RIP);
+        f.return(c32(status.EXIT_LOOKUP));
+      };
+      f.if(f.op('i64.ne', f.load('i64.load', entry, S.CODE_TLB), tag), leave);
+      const table = f.load('i32.load', entry, S.CODE_TLB + 8);
+      const index = f.op('i32.shl', f.op('i32.and', low, c32(0xfff)), c32(2));
+      f.assign(rec, f.load('i32.load', f.op('i32.add', table, index)));
+      f.if(f.op('i32.eqz', rec), leave);
+    });
+    f.assign(op, f.load('i32.load16_u', rec, R.R_OP));
+    f.if(f.op('i32.eq', op, c32(OP_END)), () => {
+      f.assign(rec, c32(0));
+      f.br(again);
+    });
+    f.store('i64.store', cpu, ip, S.RIP);
+    f.if(f.op('i32.eqz', budget), () => f.return(c32(status.EXIT_BUDGET)));
+    f.assign(budget, f.op('i32.sub', budget, c32(1)));
+    f.store('i32.store', cpu, budget, S.BUDGET);
+    f.store('i32.store', cpu, rec, S.RECORD);
+    f.release();
+    dispatch(f, op, handlers, weights, [cpu, rec, ip], st);
+    f.if(f.op('i32.eqz', st), () => {
+      advance();
+      f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
+      f.br(again);
+    });
+    f.if(f.op('i32.ge_u', st, c32(status.FAULT)), () => f.return(st));
+    f.if(
+      f.op('i32.and', st, c32(status.JUMPED)),
+      () => {
+        f.assign(ip, f.load('i64.load', cpu, S.RIP));
+        f.assign(rec, c32(0));
+      },
+      () =>
+        f.if(f.op('i32.eqz', f.op('i32.and', st, c32(status.AGAIN))), () => {
+          advance();
+          f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
+        }),
+    );
+    f.if(f.op('i32.and', st, c32(status.LEAVE)), () => {
+      f.store('i64.store', cpu, ip, S.RIP);
+      f.return(c32(status.EXIT_LEAVE));
+    });
+    f.br(again);
+  });
+  f.unreachable();
+};
+
+/** Comparison tree over the dispatch numbers, split where the weights balance. */
+const dispatch = (
+  f: FunctionBody, op: Val, handlers: readonly number[], weights: readonly number[], args: readonly Val[], st: Val,
+): void => {
+  const total: number[] = [0];
+  for (let i = 0; i < weights.length; i++) total.push(total[i] + (handlers[i] === undefined && i !== OP_CALL ? 0 : weights[i]));
+  const emit = (from: number, to: number): void => {
+    if (to - from === 1) {
+      if (from <= OP_CALL) f.return(c32(status.EXIT_CALL));
+      else f.assign(st, f.call(handlers[from], args, I32));
+      f.release();
+      return;
+    }
+    const half = (total[from] + total[to]) / 2;
+    let split = from + 1;
+    while (split < to - 1 && total[split] < half) split++;
+    const less = f.op('i32.lt_u', op, c32(split));
+    f.if(less, () => emit(from, split), () => emit(split, to));
+  };
+  emit(OP_CALL, handlers.length);
+};

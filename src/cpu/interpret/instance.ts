@@ -1,0 +1,39 @@
+/** The interpreter bound to one linear memory and the vCPUs in it. */
+import type { Cpu } from '../cpu.ts';
+import { HELPERS } from '../fpu/helpers.ts';
+import * as S from '../state.ts';
+import { buildInterpreter } from './build.ts';
+
+/** Runs from a record (0: look RIP up) until something needs attention; an EXIT_* number. */
+export type InterpreterEntry = (cpu: number, record: number) => number;
+
+export interface Interpreter {
+  readonly run: InterpreterEntry;
+  /** Makes a vCPU known; its state block begins at `base`. */
+  attach(cpu: Cpu): void;
+}
+
+/** `prebuilt` is the module's bytes when they were built ahead; otherwise they are built now, which takes some tens of milliseconds. */
+export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Array<ArrayBuffer>): Interpreter => {
+  const cpus: Cpu[] = [];
+  const of = (base: number): Cpu => cpus[Math.floor(base / S.CPU_BLOCK)];
+  const helpers: Record<string, unknown> = {};
+  HELPERS.forEach((helper, i) => {
+    helpers[String(i)] = (base: number, a: number, b: number) => helper(of(base), a, b);
+  });
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(prebuilt ?? buildInterpreter()), {
+    env: {
+      memory,
+      slow: (base: number, descriptor: number) => of(base).mem.slow(descriptor),
+      commit: (base: number) => of(base).mem.commit(),
+      segment: (base: number, segment: number, offset: number, descriptor: number) => of(base).mem.checkSegment(segment, offset, descriptor),
+    },
+    helpers,
+  });
+  return {
+    run: instance.exports['run'] as InterpreterEntry,
+    attach: (cpu) => {
+      cpus[Math.floor(cpu.base / S.CPU_BLOCK)] = cpu;
+    },
+  };
+};

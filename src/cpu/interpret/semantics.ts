@@ -1,0 +1,466 @@
+/**
+ * The interpreter's back end: operands are fields of the decoded record, registers live in the state block.
+ *
+ * A handler is a function (cpu, record, ip) -> status; see status.ts.
+ */
+import type { OperandSpec } from '../isa/encoding.ts';
+import { widthBits } from '../isa/encoding.ts';
+import type { Variant } from '../isa/plan.ts';
+import { Emitter } from '../emit.ts';
+import * as R from '../decode/record.ts';
+import { SLOW_STACK, SLOW_UPDATE, SLOW_WRITE } from '../mmu/access.ts';
+import type { Operand, Width } from '../semantics.ts';
+import * as S from '../state.ts';
+import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import { I32, I64, type ValType } from '../wasm/opcodes.ts';
+import * as status from './status.ts';
+
+/** Functions a handler may call, by index in the module. */
+export interface Imports {
+  /** (cpu, descriptor) -> host address or 0. */
+  readonly slow: number;
+  /** (cpu) -> status bits. */
+  readonly commit: number;
+  /** (cpu, segment, offset, descriptor) -> 0 when allowed. */
+  readonly segment: number;
+  readonly helpers: readonly number[];
+}
+
+const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;
+const STORE = { 8: 'i64.store8', 16: 'i64.store16', 32: 'i64.store32', 64: 'i64.store' } as const;
+
+export class InterpreterSemantics extends Emitter {
+  readonly f: FunctionBody;
+  readonly width: Width;
+  readonly variant: Variant;
+  readonly imports: Imports;
+  readonly cpu: Val;
+  readonly record: Val;
+  readonly ip: Val;
+  private readonly result: Val;
+
+  constructor(f: FunctionBody, variant: Variant, imports: Imports) {
+    super();
+    this.f = f;
+    this.variant = variant;
+    this.imports = imports;
+    this.cpu = f.param(0);
+    this.record = f.param(1);
+    this.ip = f.param(2);
+    this.result = f.variable(I32);
+    this.width = operationWidth(variant);
+  }
+
+  /** Ends the handler. */
+  finish(): void {
+    this.f.push(this.result);
+  }
+
+  // ---- registers and state ----
+
+  state64(offset: number): Val {
+    return this.f.load('i64.load', this.cpu, offset);
+  }
+  state32(offset: number): Val {
+    return this.f.load('i32.load', this.cpu, offset);
+  }
+  setState64(offset: number, value: Val): void {
+    this.f.store('i64.store', this.cpu, value, offset);
+  }
+  setState32(offset: number, value: Val): void {
+    this.f.store('i32.store', this.cpu, value, offset);
+  }
+
+  reg(index: number, width: Width): Val {
+    return this.f.load(LOAD[width as 64], this.cpu, S.gpr(index));
+  }
+  setReg(index: number, width: Width, value: Val): void {
+    this.f.store(width === 32 ? 'i64.store' : STORE[width as 64], this.cpu, value, S.gpr(index));
+  }
+
+  field16(at: number): Val {
+    return this.f.load('i32.load16_u', this.record, at);
+  }
+  field8(at: number): Val {
+    return this.f.load('i32.load8_u', this.record, at);
+  }
+
+  /** Address of a register named by a record field. */
+  registerAt(field: number): Val {
+    return this.f.op('i32.add', this.cpu, this.field16(field));
+  }
+
+  // ---- control ----
+
+  status(bits: number): void {
+    this.f.assign(this.result, this.f.op('i32.or', this.result, c32(bits)));
+  }
+  private statusFrom(v: Val): void {
+    this.f.assign(this.result, this.f.op('i32.or', this.result, v));
+  }
+
+  nextRip(): Val {
+    const next = this.f.op('i64.add', this.ip, this.f.load('i64.load8_u', this.record, R.R_LENGTH));
+    return next;
+  }
+
+  checkTarget(target: Val): void {
+    const { f } = this;
+    const is64 = f.op('i32.and', this.state32(S.MODE), c32(S.MODE_64));
+    const bad = f.either(
+      is64,
+      () => {
+        const high = f.op('i64.shr_s', target, c64(47n));
+        return f.op('i64.gt_u', f.op('i64.add', high, c64(1n)), c64(1n));
+      },
+      () => f.op('i64.gt_u', target, f.load('i64.load32_u', this.cpu, S.seg(S.CS) + S.SEG_LIMIT)),
+      I32,
+    );
+    this.faultIf(bad, 13, c32(0));
+  }
+
+  jump(target: Val): void {
+    this.checkTarget(target);
+    this.setState64(S.RIP, target);
+    this.status(status.JUMPED);
+  }
+
+  leave(): void {
+    this.status(status.LEAVE);
+  }
+  again(): void {
+    this.status(status.AGAIN);
+  }
+
+  fault(vector: number, code?: Val): void {
+    this.setState32(S.FAULT_VECTOR, c32(vector));
+    this.setState32(S.FAULT_HAS_CODE, c32(code === undefined ? 0 : 1));
+    if (code !== undefined) this.setState32(S.FAULT_CODE, code);
+    this.f.return(c32(status.FAULT));
+  }
+
+  faultRecorded(condition: Val): void {
+    this.f.if(condition, () => this.f.return(c32(status.FAULT)));
+  }
+
+  callHelper(index: number, a: Val, b: Val): Val {
+    return this.f.call(this.imports.helpers[index], [this.cpu, a, b], I32);
+  }
+
+  prefix(): { f3: () => Val; f2: () => Val } {
+    const flag = (bit: number) => () => this.f.op('i32.and', this.field8(R.R_FLAGS), c32(bit));
+    return { f3: flag(R.RECORD_F3), f2: flag(R.RECORD_F2) };
+  }
+
+  stringSource(): { mask: Val; base: Val; segment: Val } {
+    const { f } = this;
+    return {
+      mask: f.load('i64.load', f.op('i32.add', this.cpu, this.field16(R.R_MASK))),
+      base: f.load('i64.load', f.op('i32.add', this.cpu, this.field16(R.R_SEGMENT_BASE))),
+      segment: this.field8(R.R_SEGMENT),
+    };
+  }
+
+  // ---- memory ----
+
+  segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
+    const { f } = this;
+    const segmented = f.op('i32.and', this.field8(R.R_FLAGS), c32(R.RECORD_SEGMENTED));
+    f.if(segmented, () => {
+      const number = typeof segment === 'number' ? c32(segment) : segment;
+      const refused = f.call(
+        this.imports.segment,
+        [this.cpu, number, f.op('i32.wrap_i64', offset), c32(bytes | (write ? SLOW_WRITE : 0))],
+        I32,
+      );
+      this.faultRecorded(refused);
+    });
+  }
+
+  /** Host address for an access, through the TLB; leaves the handler when it faults. */
+  host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update', stack = false): Val {
+    const { f } = this;
+    const index = f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n))), c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY));
+    const entry = f.op('i32.add', this.state32(S.TLB), index);
+    const tag = f.load('i64.load', entry, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
+    const distance = f.op('i64.sub', linear, tag);
+    const hit = f.op('i64.le_u', distance, c64(4096 - bytes));
+    return f.either(
+      hit,
+      () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
+      () => {
+        this.setState64(S.SLOW_LINEAR, linear);
+        const descriptor = bytes | (kind === 'write' ? SLOW_WRITE : kind === 'update' ? SLOW_UPDATE : 0) | (stack ? SLOW_STACK : 0);
+        const at = f.call(this.imports.slow, [this.cpu, c32(descriptor)], I32);
+        f.if(f.op('i32.eqz', at), () => f.return(c32(status.FAULT)));
+        return at;
+      },
+      I32,
+    );
+  }
+
+  /** After a store: hands a staged write over. */
+  committed(host: Val): void {
+    const { f } = this;
+    f.if(f.op('i32.eq', host, f.op('i32.add', this.cpu, c32(S.BOUNCE))), () =>
+      this.statusFrom(f.call(this.imports.commit, [this.cpu], I32)),
+    );
+  }
+
+  loadAt(host: Val, width: Width): Val {
+    return width === 128 ? this.f.load('v128.load', host) : this.f.load(LOAD[width as 64], host);
+  }
+  storeAt(host: Val, width: Width, value: Val): void {
+    if (width === 128) this.f.store('v128.store', host, value);
+    else this.f.store(STORE[width as 64], host, value);
+  }
+
+  memory(linear: Val, width: Width): Operand {
+    return new MemoryOperand(this, width, () => ({ offset: linear, linear }), false);
+  }
+  memoryAt(linear: Val, width: Width, stack: boolean): Operand {
+    return new MemoryOperand(this, width, () => ({ offset: linear, linear }), stack);
+  }
+
+  // ---- stack ----
+
+  private stackAddress(offset: Val, bytes: number, write: boolean): Val {
+    const { f } = this;
+    this.segmentCheck(S.SS, offset, bytes, write);
+    return f.op('i64.and', f.op('i64.add', offset, this.state64(S.STACK_BASE)), this.state64(S.LINEAR_MASK));
+  }
+
+  push(width: Width, value: Val): void {
+    const { f } = this;
+    const mask = this.state64(S.STACK_MASK);
+    const rsp = this.state64(S.gpr(S.RSP));
+    const offset = f.op('i64.and', f.op('i64.sub', rsp, c64(width / 8)), mask);
+    const host = this.host(this.stackAddress(offset, width / 8, true), width / 8, 'write', true);
+    this.storeAt(host, width, value);
+    this.setStackPointer(rsp, offset, mask);
+    this.committed(host);
+  }
+
+  private setStackPointer(rsp: Val, offset: Val, mask: Val): void {
+    const { f } = this;
+    const kept = f.op('i64.and', rsp, f.op('i64.xor', mask, c64(-1n)));
+    this.setState64(S.gpr(S.RSP), f.op('i64.or', kept, offset));
+  }
+
+  stackRead(width: Width): Val {
+    const { f } = this;
+    const offset = f.op('i64.and', this.state64(S.gpr(S.RSP)), this.state64(S.STACK_MASK));
+    return this.loadAt(this.host(this.stackAddress(offset, width / 8, false), width / 8, 'read', true), width);
+  }
+
+  moveStack(distance: Val): void {
+    const { f } = this;
+    const mask = this.state64(S.STACK_MASK);
+    const rsp = this.state64(S.gpr(S.RSP));
+    this.setStackPointer(rsp, f.op('i64.and', f.op('i64.add', rsp, distance), mask), mask);
+  }
+
+  // ---- operands ----
+
+  operand(spec: OperandSpec): Operand {
+    const { variant, f } = this;
+    const size = variant.size === 0 ? 32 : variant.size;
+    const width = (spec.fixed !== undefined ? fixedWidth(spec.fixed, size) : widthBits(spec.width, size)) as Width;
+    switch (spec.letter) {
+      case 'fixed':
+        if (spec.fixed === '1' || spec.fixed === '3') return new ImmediateOperand(this.width, c64(Number(spec.fixed)));
+        return new RegisterOperand(this, width, f.op('i32.add', this.cpu, c32(fixedOffset(spec.fixed!))), true);
+      case 'I':
+      case 'J': {
+        const value = f.load('i64.load', this.record, R.R_IMMEDIATE);
+        // Immediates of `v` operands are sign-extended by the decoder; here they are cut to the operation width.
+        const own = spec.letter === 'J' || spec.width === 'z' || this.variant.parsed.row.signed === true || spec.width === 'v' ? this.width : width;
+        return new ImmediateOperand(own, spec.letter === 'J' ? value : this.zx(own, value));
+      }
+      case 'X':
+      case 'Y':
+        // String operands are addressed by the meaning itself.
+        return new ImmediateOperand(width, c64(0n));
+      case 'G':
+      case 'Z':
+        return new RegisterOperand(this, width, this.registerAt(R.R_REG), true);
+      case 'B':
+        return new RegisterOperand(this, width, this.registerAt(R.R_VVVV), true);
+      case 'V':
+      case 'P':
+        return new RegisterOperand(this, width, this.registerAt(R.R_REG), false);
+      case 'O':
+        return new MemoryOperand(this, width, () => this.address(f.load('i64.load', this.record, R.R_IMMEDIATE), width), false);
+      default:
+        if (variant.memory) return new MemoryOperand(this, width, (extra, bits) => this.address(this.effective(extra), bits), false);
+        return new RegisterOperand(this, width, this.registerAt(R.R_RM), 'ER'.includes(spec.letter));
+    }
+  }
+
+  /** Offset of the record's memory operand inside its segment. */
+  effective(extra: Val | undefined): Val {
+    const { f } = this;
+    const slot = (at: number) => f.load('i64.load', f.op('i32.add', this.cpu, this.field16(at)));
+    const scaled = f.op('i64.shl', slot(R.R_INDEX), f.load('i64.load8_u', this.record, R.R_SCALE));
+    let sum = f.op('i64.add', f.op('i64.add', slot(R.R_BASE), scaled), f.load('i64.load32_s', this.record, R.R_DISPLACEMENT));
+    if (extra !== undefined) sum = f.op('i64.add', sum, extra);
+    return f.op('i64.and', sum, slot(R.R_MASK));
+  }
+
+  private address(offset: Val, _width: Width): { offset: Val; linear: Val } {
+    const { f } = this;
+    const base = f.load('i64.load', f.op('i32.add', this.cpu, this.field16(R.R_SEGMENT_BASE)));
+    return { offset, linear: f.op('i64.and', f.op('i64.add', offset, base), this.state64(S.LINEAR_MASK)) };
+  }
+}
+
+/** Operand size of `v`-like operands, else the width of the first operand that has one. */
+export const operationWidth = (variant: Variant): Width => {
+  if (variant.size !== 0) {
+    const first = variant.parsed.operands[0];
+    if (first === undefined) return variant.size;
+    if (first.fixed !== undefined) return fixedWidth(first.fixed, variant.size) as Width;
+    const bits = widthBits(first.width, variant.size);
+    return (bits === 0 || 'OJI'.includes(first.letter) ? variant.size : bits) as Width;
+  }
+  for (const o of variant.parsed.operands) {
+    const bits = o.fixed !== undefined ? fixedWidth(o.fixed, 32) : widthBits(o.width, 32);
+    if (bits !== 0) return bits as Width;
+  }
+  return 32;
+};
+
+export const fixedWidth = (name: string, size: number): number =>
+  name === 'rAX' ? size : name === 'AX' || name === 'DX' ? 16 : name === 'EAX' ? 32 : name === 'RAX' ? 64 : 8;
+
+export const fixedOffset = (name: string): number =>
+  name === 'CL' ? S.gpr(S.RCX) : name === 'DX' ? S.gpr(S.RDX) : name === 'AH' ? S.gpr(S.RAX) + 1 : S.gpr(S.RAX);
+
+class ImmediateOperand implements Operand {
+  readonly width: Width;
+  readonly isMemory = false;
+  private readonly value: Val;
+  constructor(width: Width, value: Val) {
+    this.width = width;
+    this.value = value;
+  }
+  get(): Val {
+    return this.value;
+  }
+  update(): Val {
+    return this.value;
+  }
+  probe(): void {}
+  set(): void {
+    throw new Error('an immediate cannot be written');
+  }
+  setZeroing(): void {
+    this.set();
+  }
+  address(): Val {
+    throw new Error('an immediate has no address');
+  }
+  displace(): void {
+    this.address();
+  }
+}
+
+class RegisterOperand implements Operand {
+  readonly width: Width;
+  readonly isMemory = false;
+  private readonly s: InterpreterSemantics;
+  private readonly at: Val;
+  /** General registers clear their upper half on 32-bit writes. */
+  private readonly general: boolean;
+
+  constructor(s: InterpreterSemantics, width: Width, at: Val, general: boolean) {
+    this.s = s;
+    this.width = width;
+    this.at = at;
+    this.general = general;
+  }
+  get(): Val {
+    return this.s.loadAt(this.at, this.width);
+  }
+  update(): Val {
+    return this.get();
+  }
+  probe(): void {}
+  set(value: Val): void {
+    this.s.storeAt(this.at, this.general && this.width === 32 ? 64 : this.width, value);
+  }
+  setZeroing(value: Val): void {
+    const { f } = this.s;
+    if (this.width !== 128) {
+      f.store('i64.store', this.at, c64(0n), 8);
+      this.s.storeAt(this.at, 64, value);
+    } else this.set(value);
+  }
+  address(): Val {
+    throw new Error('a register has no address');
+  }
+  displace(): void {
+    this.address();
+  }
+}
+
+class MemoryOperand implements Operand {
+  readonly width: Width;
+  readonly isMemory = true;
+  private readonly s: InterpreterSemantics;
+  private readonly resolve: (extra: Val | undefined, width: Width) => { offset: Val; linear: Val };
+  private readonly stack: boolean;
+  private extra: Val | undefined;
+  private place: { offset: Val; linear: Val } | undefined;
+  private writable: Val | undefined;
+
+  constructor(
+    s: InterpreterSemantics, width: Width, resolve: (extra: Val | undefined, width: Width) => { offset: Val; linear: Val }, stack: boolean,
+  ) {
+    this.s = s;
+    this.width = width;
+    this.resolve = resolve;
+    this.stack = stack;
+  }
+
+  private locate(write: boolean): Val {
+    const { s } = this;
+    this.place ??= this.resolve(this.extra, this.width);
+    if (!this.stack) s.segmentCheck(s.field8(R.R_SEGMENT), this.place.offset, this.width / 8, write);
+    const { row } = s.variant.parsed;
+    if (this.width === 128 && row.unit === 'sse' && row.unaligned !== true) {
+      const { f } = s;
+      s.faultIf(f.op('i32.and', f.op('i32.wrap_i64', this.place.linear), c32(15)), 13, c32(0));
+    }
+    return this.place.linear;
+  }
+
+  get(): Val {
+    return this.s.loadAt(this.s.host(this.locate(false), this.width / 8, 'read', this.stack), this.width);
+  }
+  update(): Val {
+    this.writable = this.s.host(this.locate(true), this.width / 8, 'update', this.stack);
+    return this.s.loadAt(this.writable, this.width);
+  }
+  probe(): void {
+    this.writable ??= this.s.host(this.locate(true), this.width / 8, 'write', this.stack);
+  }
+  set(value: Val): void {
+    this.probe();
+    this.s.storeAt(this.writable!, this.width, value);
+    this.s.committed(this.writable!);
+  }
+  setZeroing(value: Val): void {
+    this.set(value);
+  }
+  address(): Val {
+    this.place ??= this.resolve(this.extra, this.width);
+    return this.place.offset;
+  }
+  displace(distance: Val): void {
+    this.extra = distance;
+  }
+}
+
+export const HANDLER_PARAMS: readonly ValType[] = [I32, I32, I64];
+export const HANDLER_RESULTS: readonly ValType[] = [I32];

@@ -1,0 +1,432 @@
+/**
+ * Memory access behind the inline TLB: the slow path of compiled code, and the accesses of TypeScript routines.
+ *
+ * Compiled code asks for a host address. Plain RAM gets its own address and a TLB entry. Everything else (devices, read-only
+ * pages, page crossings, pages with decoded code) is staged in the vCPU's bounce buffer: reads arrive there filled, writes
+ * are taken from there by {@link MemoryAccess.commit} once the instruction stored them.
+ */
+import type { Cpu } from '../cpu.ts';
+import type { Insn } from '../decode/insn.ts';
+import { LEAVE } from '../interpret/status.ts';
+import * as S from '../state.ts';
+import { dataBreakpoint } from '../system/debug.ts';
+import { ACV, fault, GP, GuestFault, PFV, SSV } from '../system/fault.ts';
+import { CR0_AM, EXECUTE, PageWalk, READ, WRITE } from './walk.ts';
+
+/** Kinds of access asked by compiled code: low byte of the descriptor is the size in bytes. */
+export const SLOW_WRITE = 0x100, SLOW_UPDATE = 0x200, SLOW_STACK = 0x400;
+
+const PAGE = 4096;
+
+export class MemoryAccess {
+  private readonly cpu: Cpu;
+  readonly walk: PageWalk;
+  /** The access now made is the processor's own: supervisor whatever CPL says. */
+  private implicit = false;
+  /** Staged write: host or device address of the first part, of the second part when it crosses a page; 0 bytes is none. */
+  private stagedSize = 0;
+  private readonly stagedFrame = [0, 0];
+  private readonly stagedHost = [0, 0];
+  private stagedOffset = 0;
+  private globals = 0;
+
+  constructor(cpu: Cpu) {
+    this.cpu = cpu;
+    this.walk = new PageWalk(cpu);
+  }
+
+  // ---- TLB ----
+
+  flush(global: boolean): void {
+    const { cpu } = this;
+    const keepGlobals = !global && this.globals > 0;
+    const first = cpu.base + S.TLB_SETS;
+    if (!keepGlobals) {
+      this.globals = 0;
+      cpu.u64.fill(S.TLB_INVALID, first >>> 3, (first + 4 * S.TLB_SET) >>> 3);
+    } else
+      for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
+        if ((cpu.u32[(at + S.TLB_FLAGS) >>> 2] & 1) === 0) this.clear(at);
+    this.flushCode();
+  }
+
+  flushCode(): void {
+    const { cpu } = this;
+    const at = (cpu.base + S.CODE_TLB) >>> 3;
+    cpu.u64.fill(S.TLB_INVALID, at, at + (S.CODE_TLB_ENTRIES * S.CODE_TLB_ENTRY) / 8);
+  }
+
+  private clear(entry: number): void {
+    this.cpu.u64[(entry + S.TLB_READ) >>> 3] = S.TLB_INVALID;
+    this.cpu.u64[(entry + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
+    this.cpu.u32[(entry + S.TLB_FLAGS) >>> 2] = 0;
+  }
+
+  flushPage(linear: bigint): void {
+    const page = Number((linear >> 12n) & 0xffn);
+    for (let set = 0; set < 3; set++) this.clear(this.cpu.base + S.TLB_SETS + set * S.TLB_SET + page * S.TLB_ENTRY);
+    this.flushCode();
+  }
+
+  /** A page gained decoded code: writes to it must take the slow path from now on. */
+  protect(host: number): void {
+    const { cpu } = this;
+    const first = cpu.base + S.TLB_SETS;
+    for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
+      if (cpu.u32[(at + S.TLB_HOST) >>> 2] === host) cpu.u64[(at + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
+  }
+
+  private fill(low: number, high: number, host: number, read: boolean, write: boolean): void {
+    const { cpu, walk } = this;
+    const set = cpu.get32(S.TLB);
+    if (set === cpu.base + S.TLB_SETS + S.TLB_NEVER * S.TLB_SET) return;
+    const entry = set + ((low >>> 12) & (S.TLB_ENTRIES - 1)) * S.TLB_ENTRY;
+    const at = entry >>> 2;
+    const tagLow = (low & ~0xfff) >>> 0;
+    if (read) {
+      cpu.u32[at] = tagLow;
+      cpu.u32[at + 1] = high;
+    }
+    if (write) {
+      cpu.u32[at + 2] = tagLow;
+      cpu.u32[at + 3] = high;
+    } else cpu.u64[(entry + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
+    cpu.u32[at + 4] = host;
+    cpu.u32[at + 5] = walk.global ? 1 : 0;
+    if (walk.global) this.globals++;
+  }
+
+  // ---- compiled code ----
+
+  /** Address for an access at SLOW_LINEAR, or 0 with the fault recorded. */
+  slow(descriptor: number): number {
+    const { cpu } = this;
+    const low = cpu.get32(S.SLOW_LINEAR), high = cpu.get32(S.SLOW_LINEAR + 4);
+    const size = descriptor & 0xff;
+    const write = (descriptor & (SLOW_WRITE | SLOW_UPDATE)) !== 0;
+    const read = (descriptor & SLOW_WRITE) === 0;
+    try {
+      return this.access(low, high, size, read, write, (descriptor & SLOW_STACK) !== 0 ? S.SS : -1);
+    } catch (e) {
+      if (!(e instanceof GuestFault)) throw e;
+      cpu.set32(S.FAULT_VECTOR, e.vector);
+      cpu.set32(S.FAULT_CODE, e.code ?? 0);
+      cpu.set32(S.FAULT_HAS_CODE, e.code === undefined ? 0 : 1);
+      return 0;
+    }
+  }
+
+  /** Completes a staged write; status bits for the dispatch loop. */
+  commit(): number {
+    const size = this.stagedSize;
+    if (size === 0) return 0;
+    this.stagedSize = 0;
+    const { cpu } = this;
+    const bounce = cpu.base + S.BOUNCE;
+    const first = Math.min(size, PAGE - this.stagedOffset);
+    let leave = this.store(this.stagedHost[0], this.stagedFrame[0], this.stagedOffset, bounce, first);
+    if (first < size) leave = this.store(this.stagedHost[1], this.stagedFrame[1], 0, bounce + first, size - first) || leave;
+    return leave ? LEAVE : 0;
+  }
+
+  /** Moves staged bytes to their page; true when code or a device was hit. */
+  private store(host: number, frame: number, offset: number, from: number, size: number): boolean {
+    const { cpu } = this;
+    if (host !== 0) {
+      cpu.u8.copyWithin(host + offset, from, from + size);
+      return cpu.code.written(frame, offset, size);
+    }
+    if (cpu.physical.page(frame, false) !== 0) return false; // Read-only page: the write is dropped.
+    this.device(frame * PAGE + offset, from, size, true);
+    return true;
+  }
+
+  private device(address: number, at: number, size: number, write: boolean): void {
+    const { physical, u8 } = this.cpu;
+    for (let done = 0; done < size; ) {
+      const where = address + done;
+      let part = size - done >= 4 && where % 4 === 0 ? 4 : size - done >= 2 && where % 2 === 0 ? 2 : 1;
+      // A device sees an access of at most four bytes as the processor made it, even when it is not aligned to its size.
+      if (done === 0 && size <= 4 && (where % 4) + size <= 4 && size !== 3) part = size;
+      if (write) {
+        let value = 0;
+        for (let i = part - 1; i >= 0; i--) value = value * 256 + u8[at + done + i];
+        physical.mmioWrite(where, part, value);
+      } else {
+        let value = physical.mmioRead(where, part);
+        for (let i = 0; i < part; i++) {
+          u8[at + done + i] = value & 0xff;
+          value >>>= 8;
+        }
+      }
+      done += part;
+    }
+  }
+
+  /**
+   * Host address where `size` bytes at a linear address can be read and/or written; may be the bounce buffer, whose content
+   * a write hands over with {@link commit}. Throws the fault.
+   */
+  private access(low: number, high: number, size: number, read: boolean, write: boolean, segment: number): number {
+    const { cpu } = this;
+    const user = !this.implicit && cpu.cpl === 3;
+    if (cpu.longMode && !canonical(high)) throw fault(this.stackAccess(segment) ? SSV : GP, 0);
+    if (user && (low & (size - 1)) !== 0 && size <= 8 && this.checksAlignment()) throw fault(ACV, 0);
+    if ((cpu.get32(S.DR7) & 0xff) !== 0 && !this.implicit) {
+      const hit = dataBreakpoint(cpu, (BigInt(high) << 32n) | BigInt(low), size, write);
+      if (hit !== 0) cpu.set32(S.PENDING_DEBUG, cpu.get32(S.PENDING_DEBUG) | hit);
+    }
+    const offset = low & (PAGE - 1);
+    if (offset + size > PAGE) return this.crossing(low, high, size, read, write, user);
+    const host = this.page(low, high, write, user);
+    const { frame } = this.walk;
+    if (host !== 0 && !(write && cpu.code.has(host))) {
+      if (!this.implicit) this.fill(low, high, host, true, (write || this.walk.writable) && cpu.physical.page(frame, true) !== 0 && !cpu.code.has(host));
+      return host + offset;
+    }
+    const bounce = cpu.base + S.BOUNCE;
+    if (read) {
+      const from = cpu.physical.page(frame, false);
+      if (from !== 0) cpu.u8.copyWithin(bounce, from + offset, from + offset + size);
+      else this.device(frame * PAGE + offset, bounce, size, false);
+    }
+    if (write) {
+      this.stagedSize = size;
+      this.stagedOffset = offset;
+      this.stagedFrame[0] = frame;
+      this.stagedHost[0] = host;
+    }
+    return bounce;
+  }
+
+  private crossing(low: number, high: number, size: number, read: boolean, write: boolean, user: boolean): number {
+    const { cpu } = this;
+    const offset = low & (PAGE - 1);
+    const nextLow = ((low & ~(PAGE - 1)) + PAGE) >>> 0;
+    let nextHigh = high;
+    if (nextLow === 0) {
+      nextHigh = cpu.code64 ? (high + 1) >>> 0 : 0;
+      if (cpu.longMode && !canonical(nextHigh)) throw fault(GP, 0);
+    }
+    const firstHost = this.page(low, high, write, user);
+    const firstFrame = this.walk.frame;
+    const secondHost = this.page(nextLow, nextHigh, write, user);
+    const secondFrame = this.walk.frame;
+    const bounce = cpu.base + S.BOUNCE;
+    const part = PAGE - offset;
+    if (read) {
+      this.gather(firstFrame, offset, bounce, part);
+      this.gather(secondFrame, 0, bounce + part, size - part);
+    }
+    if (write) {
+      this.stagedSize = size;
+      this.stagedOffset = offset;
+      this.stagedFrame[0] = firstFrame;
+      this.stagedFrame[1] = secondFrame;
+      this.stagedHost[0] = firstHost;
+      this.stagedHost[1] = secondHost;
+    }
+    return bounce;
+  }
+
+  private gather(frame: number, offset: number, at: number, size: number): void {
+    const host = this.cpu.physical.page(frame, false);
+    if (host !== 0) this.cpu.u8.copyWithin(at, host + offset, host + offset + size);
+    else this.device(frame * PAGE + offset, at, size, false);
+  }
+
+  /** Host address of a page after the walk, 0 when no (writable) RAM answers. Throws #PF. */
+  private page(low: number, high: number, write: boolean, user: boolean): number {
+    const { cpu, walk } = this;
+    if (!walk.translate(high, low, write ? WRITE : READ, user, this.implicit)) throw this.pageFault(low, high);
+    return cpu.physical.page(walk.frame, write);
+  }
+
+  private pageFault(low: number, high: number): GuestFault {
+    const { cpu } = this;
+    cpu.set32(S.CR2, low);
+    cpu.set32(S.CR2 + 4, high);
+    return fault(PFV, this.walk.error);
+  }
+
+  private stackAccess(segment: number): boolean {
+    if (segment >= 0) return segment === S.SS;
+    // The record's segment number: see decode/record.ts.
+    return !this.implicit && this.routineSegment < 0 ? this.cpu.u8[this.cpu.get32(S.RECORD) + 13] === S.SS : this.routineSegment === S.SS;
+  }
+  /** Segment of the routine's current operand, -1 while compiled code runs. */
+  private routineSegment = -1;
+
+  private checksAlignment(): boolean {
+    const { cpu } = this;
+    return (cpu.get32(S.CR0) & CR0_AM) !== 0 && (cpu.get32(S.EFLAGS_REST) & S.AC) !== 0;
+  }
+
+  // ---- routines ----
+
+  /** Runs accesses as the processor's own. */
+  system<T>(inner: () => T): T {
+    const before = this.implicit;
+    this.implicit = true;
+    try {
+      return inner();
+    } finally {
+      this.implicit = before;
+    }
+  }
+
+  private at(linear: bigint, size: number, read: boolean, write: boolean): number {
+    const cut = this.cpu.longMode ? linear : linear & 0xffff_ffffn;
+    return this.access(Number(cut & 0xffff_ffffn), Number((cut >> 32n) & 0xffff_ffffn), size, read, write, this.routineSegment);
+  }
+
+  read(linear: bigint, size: 1 | 2 | 4): number {
+    const at = this.at(linear, size, true, false);
+    const { u8 } = this.cpu;
+    if (size === 1) return u8[at];
+    if (size === 2) return u8[at] | (u8[at + 1] << 8);
+    return (u8[at] | (u8[at + 1] << 8) | (u8[at + 2] << 16) | (u8[at + 3] << 24)) >>> 0;
+  }
+
+  read64(linear: bigint): bigint {
+    const at = this.at(linear, 8, true, false);
+    const { u8 } = this.cpu;
+    let value = 0n;
+    for (let i = 7; i >= 0; i--) value = (value << 8n) | BigInt(u8[at + i]);
+    return value;
+  }
+
+  write(linear: bigint, size: 1 | 2 | 4, value: number): void {
+    const at = this.at(linear, size, false, true);
+    const { u8 } = this.cpu;
+    for (let i = 0; i < size; i++) u8[at + i] = value >>> (8 * i);
+    this.commit();
+  }
+
+  write64(linear: bigint, value: bigint): void {
+    const at = this.at(linear, 8, false, true);
+    const { u8 } = this.cpu;
+    for (let i = 0; i < 8; i++) u8[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+    this.commit();
+  }
+
+  /** Checks that every byte of a range can be accessed. */
+  probe(linear: bigint, size: number, write: boolean): void {
+    const { cpu } = this;
+    const user = !this.implicit && cpu.cpl === 3;
+    for (let done = 0; done < size; ) {
+      const here = cpu.longMode ? BigInt.asUintN(64, linear + BigInt(done)) : (linear + BigInt(done)) & 0xffff_ffffn;
+      const low = Number(here & 0xffff_ffffn), high = Number(here >> 32n);
+      if (cpu.longMode && !canonical(high)) throw fault(this.routineSegment === S.SS ? SSV : GP, 0);
+      this.page(low, high, write, user);
+      done += PAGE - (low & (PAGE - 1));
+    }
+  }
+
+  /** Code fetch: host address of the page behind a linear address, 0 when no RAM answers; throws #PF or #GP. */
+  fetchPage(low: number, high: number): number {
+    const { cpu, walk } = this;
+    if (cpu.longMode && !canonical(high)) throw fault(GP, 0);
+    if (!walk.translate(high, low, EXECUTE, cpu.cpl === 3, false)) throw this.pageFault(low, high);
+    return cpu.physical.page(walk.frame, false);
+  }
+
+  copyIn(linear: bigint, into: Uint8Array): boolean {
+    return this.copy(linear, into.length, false, (host, at, size) => into.set(this.cpu.u8.subarray(host, host + size), at));
+  }
+
+  copyOut(linear: bigint, from: Uint8Array): boolean {
+    return this.copy(linear, from.length, true, (host, at, size) => {
+      this.cpu.u8.set(from.subarray(at, at + size), host);
+      this.cpu.code.written(this.walk.frame, host & (PAGE - 1), size);
+    });
+  }
+
+  private copy(linear: bigint, length: number, write: boolean, move: (host: number, at: number, size: number) => void): boolean {
+    const { cpu, walk } = this;
+    for (let done = 0; done < length; ) {
+      const sum = linear + BigInt(done);
+      const here = cpu.longMode ? BigInt.asUintN(64, sum) : sum & 0xffff_ffffn;
+      const low = Number(here & 0xffff_ffffn), high = Number(here >> 32n);
+      if (cpu.longMode && !canonical(high)) return false;
+      if (!walk.translate(high, low, write ? WRITE : READ, false, false)) return false;
+      const host = cpu.physical.page(walk.frame, write);
+      if (host === 0) return false;
+      const offset = low & (PAGE - 1);
+      const size = Math.min(PAGE - offset, length - done);
+      move(host + offset, done, size);
+      done += size;
+    }
+    return true;
+  }
+
+  operandAddress(insn: Insn, size: number, write: boolean): bigint {
+    const { memory } = insn;
+    if (memory === undefined) throw new Error('the instruction has no memory operand');
+    const offset = this.operandOffset(insn);
+    this.routineSegment = memory.segment;
+    return this.segmented(memory.segment, offset, size, write);
+  }
+
+  /** Offset of a routine's memory operand inside its segment. */
+  operandOffset(insn: Insn): bigint {
+    const { cpu } = this;
+    const memory = insn.memory!;
+    let offset = memory.displacement;
+    if (memory.base === 16) offset += cpu.rip + BigInt(insn.length);
+    else if (memory.base >= 0) offset += cpu.gpr(memory.base);
+    if (memory.index >= 0) offset += cpu.gpr(memory.index) << BigInt(memory.scale);
+    return BigInt.asUintN(insn.addressSize, offset);
+  }
+
+  /** Linear address of an offset in a segment after type and limit checks. */
+  segmented(segment: number, offset: bigint, size: number, write: boolean): bigint {
+    const { cpu } = this;
+    const at = S.seg(segment);
+    if (cpu.code64) {
+      const base = segment >= S.FS ? cpu.get64(at) : 0n;
+      return BigInt.asUintN(64, base + offset);
+    }
+    if (!this.segmentAllows(segment, Number(offset & 0xffff_ffffn), size, write)) throw fault(segment === S.SS ? SSV : GP, 0);
+    return (cpu.get64(at) + offset) & 0xffff_ffffn;
+  }
+
+  /** Type and limit rules outside 64-bit mode (key `sdm:3A "Limit Checking"`). */
+  segmentAllows(segment: number, offset: number, size: number, write: boolean): boolean {
+    const { cpu } = this;
+    const at = S.seg(segment);
+    const attr = cpu.get32(at + S.SEG_ATTR);
+    const limit = cpu.get32(at + S.SEG_LIMIT);
+    if ((attr & (S.ATTR_UNUSABLE | 0x80)) !== 0x80) return false;
+    const type = attr & 0xf;
+    if (cpu.protectedMode && !cpu.virtual8086) {
+      if ((type & 8) !== 0 ? write || (type & 2) === 0 : write && (type & 2) === 0) return false;
+    }
+    const last = offset + size - 1;
+    if ((type & 0xc) === 4) return offset > limit && last <= ((attr & 0x4000) !== 0 ? 0xffff_ffff : 0xffff);
+    return last <= limit;
+  }
+
+  /** Segment check for compiled code: 0 when allowed, else the fault is recorded. Arguments as in {@link slow}. */
+  checkSegment(segment: number, offset: number, descriptor: number): number {
+    const write = (descriptor & (SLOW_WRITE | SLOW_UPDATE)) !== 0;
+    if (this.segmentAllows(segment, offset >>> 0, descriptor & 0xff, write)) return 0;
+    const { cpu } = this;
+    cpu.set32(S.FAULT_VECTOR, segment === S.SS ? SSV : GP);
+    cpu.set32(S.FAULT_CODE, 0);
+    cpu.set32(S.FAULT_HAS_CODE, 1);
+    return 1;
+  }
+
+  /** Forgets which segment the last routine used. */
+  endRoutine(): void {
+    this.routineSegment = -1;
+    this.stagedSize = 0;
+  }
+}
+
+/** Bits 63..47 of an address, given its upper half, are all equal. */
+export const canonical = (high: number): boolean => {
+  const top = high >>> 15;
+  return top === 0 || top === 0x1ffff;
+};

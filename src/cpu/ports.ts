@@ -1,0 +1,81 @@
+/**
+ * What a CPU needs from the machine around it. The CPU knows no bus, no device and no hypervisor; whoever builds one
+ * supplies these.
+ */
+import type { Cpu } from './cpu.ts';
+
+/** {@link PhysicalMemory.page}: nothing, or a device, is at the frame. */
+export const NO_PAGE = 0;
+
+/** Guest-physical memory. `frame` numbers are physical address >> 12, exact in a double (52-bit physical addresses at most). */
+export interface PhysicalMemory {
+  /** The one linear memory that holds vCPU state, code records and guest RAM. */
+  readonly memory: WebAssembly.Memory;
+  /** Byte address in linear memory of the page behind a frame, or NO_PAGE. With `write`, NO_PAGE for read-only pages too. */
+  page(frame: number, write: boolean): number;
+  /** Device access that no RAM page answers. `size` is 1, 2 or 4 bytes; naturally aligned. Unclaimed reads give all ones. */
+  mmioRead(address: number, size: number): number;
+  mmioWrite(address: number, size: number, value: number): void;
+}
+
+/** Port I/O. `size` is 1, 2 or 4. Unclaimed reads give all ones (unsigned 32-bit result). */
+export interface PortIo {
+  in(port: number, size: number): number;
+  out(port: number, size: number, value: number): void;
+}
+
+/** The maskable interrupt line. */
+export interface InterruptLine {
+  /** Vector that would be delivered now, or -1. No side effect. Asked only when IF is set and no shadow holds it off. */
+  pending(): number;
+  /** Takes the interrupt that {@link pending} announced: returns its vector and moves it to in-service. */
+  acknowledge(): number;
+}
+
+/** What a trapped instruction does next. */
+export type TrapOutcome =
+  /** Completed: go on behind the instruction. */
+  | 'next'
+  /** Execute the same instruction again later (a continuation). */
+  | 'again'
+  /** #UD. */
+  | 'undefined'
+  /** #GP(0). */
+  | 'protection';
+
+/** Instructions whose meaning belongs to the platform. */
+export interface TrapSink {
+  /** VMCALL (`kind` 0) or VMMCALL (1). Registers are in the CPU's state block. */
+  hypercall(cpu: Cpu, kind: 0 | 1): TrapOutcome;
+  /** Fills eax, ebx, ecx, edx (u32) for a leaf. */
+  cpuid(cpu: Cpu, leaf: number, subleaf: number, out: Uint32Array): void;
+  /** Model-specific registers that are not part of the CPU's own state; undefined means #GP(0). */
+  rdmsr(cpu: Cpu, index: number): bigint | undefined;
+  /** False means #GP(0). */
+  wrmsr(cpu: Cpu, index: number, value: bigint): boolean;
+  /** Guest time-stamp counter. */
+  readTsc(cpu: Cpu): bigint;
+  /** Task priority of the local APIC (CR8). */
+  readCr8(cpu: Cpu): number;
+  writeCr8(cpu: Cpu, value: number): void;
+  /** HLT was executed: `interruptible` is EFLAGS.IF. */
+  halt(cpu: Cpu, interruptible: boolean): void;
+  /** PAUSE: a hint that the vCPU spins. */
+  pause(cpu: Cpu): void;
+  /** A shutdown condition: a fault while delivering a double fault. */
+  tripleFault(cpu: Cpu): void;
+  /** An instruction the project does not know was met and raised #UD; counted for `audit`. */
+  unknownInstruction(cpu: Cpu, bytes: Uint8Array): void;
+}
+
+/** What the CPU model offers; decides which instructions exist and which control bits are reserved. */
+export interface CpuModel {
+  /** Forced emulation prefix (`ud2` followed by "xen") is recognised. */
+  readonly forcedEmulation: boolean;
+  /** Bits of CR4 that may be set. */
+  readonly cr4Mask: bigint;
+  /** Bits of EFER that may be set. */
+  readonly eferMask: bigint;
+  /** Physical address width in bits. */
+  readonly physicalBits: number;
+}

@@ -1,0 +1,116 @@
+/** A WebAssembly module under construction: types, one imported memory, imported functions, functions, exports. */
+import { Bytes } from './bytes.ts';
+import { FunctionBody } from './function.ts';
+import type { ValType } from './opcodes.ts';
+
+interface Import {
+  readonly module: string;
+  readonly name: string;
+  readonly type: number;
+}
+
+export class ModuleBuilder {
+  private readonly types = new Map<string, number>();
+  private readonly typeBytes: Bytes[] = [];
+  private readonly imports: Import[] = [];
+  private readonly functions: { type: number; body: FunctionBody }[] = [];
+  private readonly exports: { name: string; index: number }[] = [];
+  private table: { minimum: number; name: string } | undefined;
+
+  /** Index of a function type, shared between equal signatures. */
+  type(params: readonly ValType[], results: readonly ValType[]): number {
+    const key = `${params.join()}>${results.join()}`;
+    const known = this.types.get(key);
+    if (known !== undefined) return known;
+    const out = new Bytes();
+    out.u8(0x60);
+    out.u32(params.length);
+    out.raw(params);
+    out.u32(results.length);
+    out.raw(results);
+    this.typeBytes.push(out);
+    this.types.set(key, this.typeBytes.length - 1);
+    return this.typeBytes.length - 1;
+  }
+
+  /** Declares an imported function; all imports come before the first `define`. */
+  import(module: string, name: string, params: readonly ValType[], results: readonly ValType[]): number {
+    if (this.functions.length > 0) throw new Error('imports must be declared before functions');
+    this.imports.push({ module, name, type: this.type(params, results) });
+    return this.imports.length - 1;
+  }
+
+  /** Reserves a function; its body may be filled later. */
+  define(params: readonly ValType[], results: readonly ValType[]): { index: number; body: FunctionBody } {
+    const body = new FunctionBody(params, results);
+    this.functions.push({ type: this.type(params, results), body });
+    return { index: this.imports.length + this.functions.length - 1, body };
+  }
+
+  export(name: string, index: number): void {
+    this.exports.push({ name, index });
+  }
+
+  /** One function table, exported under `name`. */
+  exportTable(name: string, minimum: number): void {
+    this.table = { name, minimum };
+  }
+
+  finish(): Uint8Array<ArrayBuffer> {
+    const out = new Bytes();
+    out.raw([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+    const section = (id: number, write: (s: Bytes) => void) => {
+      const s = new Bytes();
+      write(s);
+      out.u8(id);
+      out.sized(s);
+    };
+    section(1, (s) => {
+      s.u32(this.typeBytes.length);
+      for (const t of this.typeBytes) s.append(t);
+    });
+    section(2, (s) => {
+      s.u32(this.imports.length + 1);
+      s.name('env');
+      s.name('memory');
+      s.raw([0x02, 0x00]);
+      s.u32(1);
+      for (const i of this.imports) {
+        s.name(i.module);
+        s.name(i.name);
+        s.u8(0x00);
+        s.u32(i.type);
+      }
+    });
+    section(3, (s) => {
+      s.u32(this.functions.length);
+      for (const f of this.functions) s.u32(f.type);
+    });
+    if (this.table) {
+      const { minimum } = this.table;
+      section(4, (s) => {
+        s.u32(1);
+        s.raw([0x70, 0x00]);
+        s.u32(minimum);
+      });
+    }
+    section(7, (s) => {
+      s.u32(this.exports.length + (this.table ? 1 : 0));
+      if (this.table) {
+        s.name(this.table.name);
+        s.u8(0x01);
+        s.u32(0);
+      }
+      for (const e of this.exports) {
+        s.name(e.name);
+        s.u8(0x00);
+        s.u32(e.index);
+      }
+    });
+    section(10, (s) => {
+      s.u32(this.functions.length);
+      for (const f of this.functions) s.sized(f.body.encodeBody());
+    });
+    return out.view();
+  }
+}
