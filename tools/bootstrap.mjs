@@ -1,9 +1,9 @@
 // Runs a tool of this project: `node tools/bootstrap.mjs SCRIPT ARG...`. Plain JavaScript, so that any Node from 18 on
 // can start it; the script itself runs on the Node version that package-lock.json pins (npm package `node`).
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const modules = join(root, 'node_modules');
@@ -61,16 +61,12 @@ const [script, ...args] = process.argv.slice(2);
 if (!script) fail('usage: node tools/bootstrap.mjs SCRIPT ARG...');
 if (!installed()) install();
 
-const target = resolve(root, script);
-if (existsSync(pinned) && realpathSync(process.execPath) !== realpathSync(pinned)) {
-  const { status, signal, error } = spawnSync(pinned, [target, ...args], { stdio: 'inherit' });
-  if (error) fail(`${pinned} cannot be started: ${error.message}`);
-  process.exit(signal ? 1 : (status ?? 1));
-}
 if (!existsSync(pinned) && !capable()) {
   fail(
     `the pinned Node is missing (were install scripts blocked?) and Node ${process.version} is too old; 22.18 is needed`,
   );
 }
-process.argv = [process.argv[0], target, ...args];
-await import(pathToFileURL(target).href);
+const node = existsSync(pinned) ? pinned : process.execPath;
+const { status, signal, error } = spawnSync(node, [resolve(root, script), ...args], { stdio: 'inherit' });
+if (error) fail(`${node} cannot be started: ${error.message}`);
+process.exitCode = signal ? 1 : (status ?? 1);
