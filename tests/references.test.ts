@@ -22,7 +22,7 @@ interface Citation {
   readonly rest: string;
 }
 
-const citation = /(?<![\w.:/-])([a-z][a-z0-9]*):([A-Za-z0-9][^\s"'`,;|)\]}]*)/g;
+const citation = /(?<![\w.:/-])([a-z][a-z0-9]*):([A-Za-z0-9][^\s"'`,;|)\]}$]*)/g;
 /** In backticks only, where a family that is not listed can be told from prose. */
 const quoted = /`([a-z][a-z0-9-]*):([A-Za-z0-9][^`\s]*)(?: "[^`"]*")?`/g;
 const notReferences = new Set(['node', 'http', 'https', 'file', 'data', 'npm']);
