@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { ensureBuilt } from '../tools/build.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const images = globSync('guests/images/*.elf', { cwd: root }).sort();
@@ -43,6 +44,7 @@ function xenolith(...args: string[]): Promise<Outcome> {
 for (const image of images) {
   const expected = join(root, image.replace(/\.elf$/, '.out'));
   test(`${basename(image)}: prints what is expected, the same in every run`, async () => {
+    await ensureBuilt();
     const run = (): Promise<Outcome> => xenolith('run', join(root, image), '--xen', '4.19', '--memory', '64');
     const first = await run();
     if (process.env['UPDATE_EXPECTED']) writeFileSync(expected, first.stdout, 'latin1');
