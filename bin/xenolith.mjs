@@ -1,0 +1,11 @@
+#!/usr/bin/env node
+// Plain JavaScript that any Node understands, so that an old one gets a clear message.
+import { existsSync } from 'node:fs';
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(`xenolith: Node 22.18 or newer is needed, this is ${process.versions.node}`);
+  process.exit(2);
+}
+const bundle = new URL('../dist/cli.js', import.meta.url);
+await import(existsSync(bundle) ? bundle.href : new URL('../src/cli/entry.ts', import.meta.url).href);

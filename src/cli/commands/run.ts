@@ -1,0 +1,125 @@
+/** `xenolith run`: one guest, to its end. */
+import { type Arguments, type Command, EXIT } from '../command.ts';
+import type { Host } from '../host.ts';
+import { junit } from '../junit.ts';
+import type { Machine, RunOutcome } from '../machine.ts';
+import { makePlan, type Planned } from '../plan.ts';
+import { describeEnd, exitCode, isCrash, SHUTDOWN_NAMES, type Verdict, VerdictReader } from '../verdict.ts';
+
+export const run: Command = {
+  name: 'run',
+  summary: 'run a guest: a PVH kernel, HVM firmware, or an xl configuration file',
+  operands: 'GUEST',
+  operandCount: [1, 1],
+  options: [
+    { name: 'vcpus', value: 'N', help: 'virtual processors, 1 to 128' },
+    { name: 'memory', value: 'MIB', help: 'memory in MiB (default 128)' },
+    { name: 'xen', value: 'VERSION', help: 'release of Xen whose rules apply' },
+    { name: 'set', value: 'NAME=VALUE', help: 'override one rule', multiple: true },
+    { name: 'type', value: 'TYPE', help: 'pvh, or hvm for an image that is its own firmware' },
+    { name: 'cmdline', value: 'TEXT', help: 'command line of the kernel' },
+    { name: 'module', value: 'FILE', help: 'module (initial ramdisk) for a PVH kernel', multiple: true },
+    { name: 'engine', value: 'ENGINE', help: 'auto, interpret or translate' },
+    { name: 'trace', value: 'WHAT', help: 'hypercalls: print each hypercall to stderr' },
+    { name: 'timeout', value: 'SECONDS', help: 'end after so much guest time' },
+    { name: 'wall-timeout', value: 'SECONDS', help: 'end after so much real time' },
+    { name: 'input', help: 'pass standard input to the console' },
+    { name: 'json', help: 'print one JSON document instead of the console' },
+    { name: 'junit', value: 'FILE', help: 'write the result as a JUnit document' },
+  ],
+  run: async (args, host, machine) => {
+    const real = await machine();
+    return execute(args, host, real, makePlan(args, host, real));
+  },
+};
+
+async function execute(args: Arguments, host: Host, machine: Machine, planned: Planned): Promise<number> {
+  for (const warning of planned.warnings) host.stderr(`xenolith: warning: ${warning}\n`);
+  const json = args.switches.has('json');
+  const junitFile = args.values.get('junit')?.[0];
+  const text = new TextDecoder();
+  const verdicts = new VerdictReader();
+  const kept: string[] = [];
+  const input: Uint8Array[] = [];
+  const stopInput = args.switches.has('input') ? host.readInput((bytes) => void input.push(bytes)) : undefined;
+  const deadline = planned.wallTimeout === undefined ? undefined : host.now() + planned.wallTimeout * 1000;
+
+  let outcome: RunOutcome;
+  try {
+    outcome = await machine.run(planned.plan, {
+      console: (bytes) => {
+        const piece = text.decode(bytes, { stream: true });
+        verdicts.push(piece);
+        if (json || junitFile !== undefined) kept.push(piece);
+        if (!json) host.stdout(bytes);
+      },
+      emergency: (bytes) => host.stderr(new TextDecoder('latin1').decode(bytes)),
+      trace: (line) => host.stderr(`${line}\n`),
+      poll: async () => {
+        await host.breathe();
+        if (host.stopped !== undefined) return 'stop';
+        return deadline !== undefined && host.now() >= deadline ? 'wall-timeout' : undefined;
+      },
+      input: () => takeAll(input),
+    });
+  } finally {
+    stopInput?.();
+  }
+  if (outcome.end === 'stopped') return stopCode(host);
+  const verdict = verdicts.finish();
+  const code = exitCode(verdict, outcome);
+  const console = kept.join('');
+  report(host, outcome, verdict);
+  if (json) host.stdout(`${JSON.stringify(document(console, verdict, outcome, code), undefined, 2)}\n`);
+  if (junitFile !== undefined) {
+    const result = verdict ?? (code === EXIT.success ? 'success' : 'crash');
+    const time = Number(outcome.time) / 1e9;
+    host.writeFile(
+      junitFile,
+      junit({
+        suite: 'xenolith',
+        name: planned.plan.name,
+        time,
+        outcome: result,
+        message: describeEnd(outcome),
+        output: console,
+      }),
+    );
+  }
+  return code;
+}
+
+function takeAll(pieces: Uint8Array[]): Uint8Array {
+  const taken = pieces.splice(0);
+  return taken.length === 1 ? taken[0]! : Uint8Array.from(taken.flatMap((piece) => [...piece]));
+}
+
+/** Diagnostics: how an unhappy run ended, and where every vCPU was. */
+function report(host: Host, outcome: RunOutcome, verdict: Verdict | undefined): void {
+  if (!isCrash(outcome) || (verdict !== undefined && outcome.end === 'shutdown' && outcome.message === undefined))
+    return;
+  host.stderr(`xenolith: ${describeEnd(outcome)}\n`);
+  for (const vcpu of outcome.vcpus)
+    host.stderr(`xenolith: vCPU ${vcpu.id}: ${vcpu.state}, at 0x${vcpu.rip.toString(16)}\n`);
+}
+
+function stopCode(host: Host): number {
+  if (host.stopped === 'broken-pipe') return EXIT.brokenPipe;
+  host.stderr('xenolith: interrupted\n');
+  return host.stopped === 'terminate' ? EXIT.terminated : EXIT.interrupted;
+}
+
+/** Counts that may exceed 2^53 are strings. */
+const document = (console: string, verdict: Verdict | undefined, outcome: RunOutcome, code: number): unknown => ({
+  exitCode: code,
+  verdict: verdict ?? null,
+  end: outcome.end,
+  shutdown:
+    outcome.reason === undefined
+      ? null
+      : { reason: outcome.reason, name: SHUTDOWN_NAMES[outcome.reason] ?? null, message: outcome.message ?? null },
+  instructions: outcome.instructions.toString(),
+  guestTimeNs: outcome.time.toString(),
+  vcpus: outcome.vcpus.map((vcpu) => ({ id: vcpu.id, state: vcpu.state, rip: `0x${vcpu.rip.toString(16)}` })),
+  console,
+});

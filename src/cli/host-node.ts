@@ -1,0 +1,104 @@
+/** The host under Node: the only place with its file, stream and clock functions. */
+import { readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { FileProblem, type Host, type Stop } from './host.ts';
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'is a directory',
+  ENOTDIR: 'a part of the path is not a directory',
+  ENAMETOOLONG: 'the name is too long',
+  ENOSPC: 'no space left on the device',
+  EROFS: 'read-only file system',
+  ERR_FS_FILE_TOO_LARGE: 'the file is too large',
+};
+
+const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '');
+
+function problem(path: string, error: unknown): FileProblem {
+  const code = codeOf(error);
+  return new FileProblem(path, REASONS[code] ?? (code || String(error)));
+}
+
+/** Loaded when first needed: most guests are not compressed. */
+const zlib = (): typeof import('node:zlib') =>
+  createRequire(import.meta.url)('node:zlib') as typeof import('node:zlib');
+
+export function nodeHost(): Host {
+  let stopped: Stop | undefined;
+  const stop = (why: Stop): void => {
+    // A second request does not wait for the guest.
+    if (stopped === why && why !== 'broken-pipe') process.exit(why === 'interrupt' ? 130 : 143);
+    stopped ??= why;
+  };
+  process.on('SIGINT', () => stop('interrupt'));
+  process.on('SIGTERM', () => stop('terminate'));
+
+  /** Synchronous, so that nothing is lost when the process ends and the order of both streams is kept. */
+  const write = (fd: number, data: Uint8Array): void => {
+    for (let at = 0; at < data.length; ) {
+      try {
+        at += writeSync(fd, data, at);
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === 'EAGAIN') {
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+          continue;
+        }
+        if (code === 'EPIPE') {
+          if (fd === 1) stop('broken-pipe');
+          return;
+        }
+        throw error;
+      }
+    }
+  };
+
+  return {
+    stdout: (data) => write(1, typeof data === 'string' ? Buffer.from(data) : data),
+    stderr: (text) => write(2, Buffer.from(text)),
+    readFile: (path) => {
+      try {
+        if (statSync(path).isDirectory()) throw new FileProblem(path, 'is a directory');
+        return readFileSync(path);
+      } catch (error) {
+        throw error instanceof FileProblem ? error : problem(path, error);
+      }
+    },
+    writeFile: (path, text) => {
+      try {
+        writeFileSync(path, text);
+      } catch (error) {
+        throw problem(path, error);
+      }
+    },
+    decompress: (format, data) => {
+      if (format === 'gzip') return zlib().gunzipSync(data);
+      // Node has Zstandard from 22.15 on.
+      if (format === 'zstd') return zlib().zstdDecompressSync?.(data);
+      return undefined;
+    },
+    now: () => performance.now(),
+    wallClock: () => Date.now(),
+    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    readInput: (onData) => {
+      const raw = process.stdin.isTTY;
+      const listener = (bytes: Buffer): void => {
+        // A terminal in raw mode sends Ctrl-C to the guest; Ctrl-] leaves, as in xl console.
+        if (raw && bytes.includes(0x1d)) stop('interrupt');
+        else onData(bytes);
+      };
+      if (raw) process.stdin.setRawMode(true);
+      process.stdin.on('data', listener);
+      return () => {
+        process.stdin.off('data', listener);
+        if (raw) process.stdin.setRawMode(false);
+        process.stdin.pause();
+      };
+    },
+    get stopped() {
+      return stopped;
+    },
+  };
+}

@@ -1,0 +1,34 @@
+/** Everything a command may ask of the world. Nothing else in the project reads a file, a clock or a stream. */
+import type { Decompress } from '../toolstack/index.ts';
+
+/** A file that could not be read or written, said in words. */
+export class FileProblem extends Error {
+  readonly path: string;
+  constructor(path: string, reason: string) {
+    super(`${path}: ${reason}`);
+    this.name = 'FileProblem';
+    this.path = path;
+  }
+}
+
+export interface Host {
+  stdout(data: string | Uint8Array): void;
+  stderr(text: string): void;
+  /** Throws {@link FileProblem}. */
+  readFile(path: string): Uint8Array;
+  /** Throws {@link FileProblem}. */
+  writeFile(path: string, text: string): void;
+  readonly decompress: Decompress;
+  /** Milliseconds of a clock that only moves forward. */
+  now(): number;
+  /** Milliseconds UTC. */
+  wallClock(): number;
+  /** Lets signals and input arrive. */
+  breathe(): Promise<void>;
+  /** Bytes typed, until the returned function is called. */
+  readInput(onData: (bytes: Uint8Array) => void): () => void;
+  /** Set once somebody asked to stop (Ctrl-C, SIGTERM) or the reader of stdout has gone away. */
+  readonly stopped: Stop | undefined;
+}
+
+export type Stop = 'interrupt' | 'terminate' | 'broken-pipe';

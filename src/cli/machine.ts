@@ -1,0 +1,70 @@
+/** The machine as commands see it; engine.ts supplies the real one, tests a scripted one. */
+import type { DomainImage } from '../toolstack/index.ts';
+
+export const ENGINES = ['auto', 'interpret', 'translate'] as const;
+export type Engine = (typeof ENGINES)[number];
+export const TRACES = ['hypercalls'] as const;
+export type Trace = (typeof TRACES)[number];
+
+/** Everything that decides a run: the same plan gives the same run. */
+export interface RunPlan {
+  readonly image: DomainImage;
+  readonly name: string;
+  readonly uuid: string;
+  readonly memoryMib: number;
+  readonly maxMemoryMib: number;
+  readonly xen: string;
+  readonly rules: Readonly<Record<string, string>>;
+  readonly engine: Engine;
+  readonly viridian: readonly string[];
+  readonly maxEventChannels?: number;
+  readonly maxGrantFrames?: number;
+  readonly maxGrantVersion?: number;
+  readonly trace: readonly Trace[];
+  /** Ends the run when guest time reaches it, in nanoseconds. */
+  readonly timeLimit?: bigint;
+}
+
+export interface RunObserver {
+  console(bytes: Uint8Array): void;
+  /** Bytes the guest wrote to Xen's own console: console_io and port 0xe9. */
+  emergency(bytes: Uint8Array): void;
+  /** A line of trace, without its line end. */
+  trace(line: string): void;
+  /** Asked between slices; anything but undefined ends the run. */
+  poll(): Promise<'stop' | 'wall-timeout' | undefined>;
+  /** Input for the guest's console since last asked. */
+  input(): Uint8Array;
+}
+
+export interface VcpuReport {
+  readonly id: number;
+  /** Linear address of the instruction to be executed next. */
+  readonly rip: bigint;
+  readonly state: string;
+}
+
+export interface RunOutcome {
+  readonly end: 'shutdown' | 'timeout' | 'wall-timeout' | 'stopped' | 'deadlock';
+  /** SHUTDOWN_* when `end` is 'shutdown', and why if the hypervisor decided it. */
+  readonly reason?: number;
+  readonly message?: string;
+  readonly instructions: bigint;
+  /** Guest time in nanoseconds. */
+  readonly time: bigint;
+  readonly vcpus: readonly VcpuReport[];
+}
+
+export interface RuleChoice {
+  readonly name: string;
+  readonly values: readonly string[];
+}
+
+export interface Machine {
+  readonly versions: readonly string[];
+  readonly defaultVersion: string;
+  readonly rules: readonly RuleChoice[];
+  /** Most guest memory the host's linear memory can hold beside the engine. */
+  readonly maximumMemoryMib: number;
+  run(plan: RunPlan, observer: RunObserver): Promise<RunOutcome>;
+}

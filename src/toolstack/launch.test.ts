@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makePvhKernel } from '../../tests/support/make-elf.ts';
+import { type Port, port } from '../base/int.ts';
+import { openKernel } from './build/kernel.ts';
+import { buildPvh } from './build/pvh.ts';
+import { fromLatin1, latin1, viewOf } from './bytes.ts';
+import { type DomainControl, launch } from './launch.ts';
+import { decodeMessage, encodeMessage } from './xenstore/wire.ts';
+
+/** A control that keeps pages in a map and remembers what it was asked. */
+function fakeControl() {
+  const pages = new Map<number, Uint8Array>();
+  const log: string[] = [];
+  const params = new Map<number, bigint>();
+  const senders: (() => void)[] = [];
+  const page = (frame: number): Uint8Array | undefined => pages.get(frame);
+  const control: DomainControl = {
+    populate: ({ start, size }) => {
+      for (let frame = start / 4096; frame < (start + size) / 4096; frame++) pages.set(frame, new Uint8Array(4096));
+    },
+    write: (gpa, bytes) => {
+      for (const [i, byte] of bytes.entries()) pages.get(Math.floor((gpa + i) / 4096))![(gpa + i) % 4096] = byte;
+    },
+    setMemoryMap: (map) => void log.push(`map of ${map.length}`),
+    setEntry: (entry) => void log.push(`entry ${entry.eip.toString(16)}`),
+    setHvmParam: (index, value) => void params.set(index, value),
+    allocateChannel: (onSend) => port(senders.push(onSend)),
+    notify: (to: Port) => void log.push(`notify ${to}`),
+    page,
+  };
+  return { control, log, params, senders, page };
+}
+
+test('launch: every write lands in populated memory and the rings are served on notification', () => {
+  const { control, log, params, senders, page } = fakeControl();
+  const image = buildPvh({
+    kernel: openKernel(makePvhKernel(), () => undefined),
+    memoryMib: 4,
+    vcpus: 1,
+    maxVcpus: 1,
+    modules: [],
+  });
+  let output = '';
+  const services = launch(control, image, {
+    domid: 1,
+    name: 'g',
+    uuid: '00000000-0000-4000-8000-000000000001',
+    memoryMib: 4,
+    maxMemoryMib: 4,
+    output: (bytes) => {
+      output += latin1(bytes);
+    },
+  });
+  assert.deepEqual(log.splice(0), ['map of 5', 'entry 100000']);
+  assert.deepEqual([params.get(2), params.get(18), params.get(17)], [1n, 2n, 0xfefffn]);
+  assert.equal(page(0x100)![0], 0xf4);
+
+  const console = page(0xfefff)!;
+  console.set(fromLatin1('hi'), 1024);
+  viewOf(console).setUint32(3084, 2, true);
+  senders[1]!();
+  assert.equal(output, 'hi');
+  assert.deepEqual(log.splice(0), ['notify 2']);
+  services.input(fromLatin1('x'));
+  assert.deepEqual([console[0], viewOf(console).getUint32(3076, true)], [0x78, 1]);
+
+  const ring = page(0xfeffc)!;
+  const request = encodeMessage({ type: 2, requestId: 3, transaction: 0, payload: 'console/port\0' });
+  ring.set(request);
+  viewOf(ring).setUint32(2052, request.length, true);
+  log.length = 0;
+  services.service();
+  assert.deepEqual(log, ['notify 1']);
+  assert.deepEqual(decodeMessage(ring.subarray(1024, 2048)), { type: 2, requestId: 3, transaction: 0, payload: '2' });
+});

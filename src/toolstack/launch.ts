@@ -1,0 +1,93 @@
+/** Brings a built domain to life through what a hypervisor offers its tool stack, and serves its rings. */
+import type { Gfn, Port } from '../base/int.ts';
+import type { DomainImage, EntryContext, MemoryRegion, PhysicalRange } from './build/image.ts';
+import { Console } from './console/console.ts';
+import { fillDomainNodes } from './xenstore/domain-nodes.ts';
+import { RingServer } from './xenstore/ring-server.ts';
+import { Store } from './xenstore/store.ts';
+
+const HVM_PARAM_STORE_EVTCHN = 2;
+const HVM_PARAM_CONSOLE_EVTCHN = 18;
+
+/** What a tool stack asks of the hypervisor about one domain. Physical addresses are the guest's, in bytes. */
+export interface DomainControl {
+  populate(range: PhysicalRange): void;
+  write(gpa: number, bytes: Uint8Array): void;
+  setMemoryMap(map: readonly MemoryRegion[]): void;
+  /** Registers of vCPU 0, which is online afterwards. */
+  setEntry(entry: EntryContext): void;
+  setHvmParam(index: number, value: bigint): void;
+  /** A port of the domain that it shares with the control domain. `onSend` runs whenever the guest sends on it. */
+  allocateChannel(onSend: () => void): Port;
+  /** Raises the guest's end of a shared port. */
+  notify(port: Port): void;
+  /** The page behind a frame as it is now, or undefined. */
+  page(gfn: Gfn): Uint8Array | undefined;
+}
+
+export interface LaunchOptions {
+  readonly domid: number;
+  readonly name: string;
+  readonly uuid: string;
+  readonly memoryMib: number;
+  readonly maxMemoryMib: number;
+  /** What the guest wrote to its console. */
+  readonly output: (bytes: Uint8Array) => void;
+}
+
+export interface Services {
+  readonly store: Store;
+  /** Types at the guest's console. */
+  input(bytes: Uint8Array): void;
+  /** Looks at both rings without being asked: once more at the end of a run, and for guests that do not notify. */
+  service(): void;
+}
+
+/** Loads the image, sets everything up as xl does and leaves the domain ready to be unpaused. */
+export function launch(control: DomainControl, image: DomainImage, options: LaunchOptions): Services {
+  for (const range of image.populate) control.populate(range);
+  for (const { gpa, bytes } of image.writes) control.write(gpa, bytes);
+  control.setMemoryMap(image.memoryMap);
+  for (const [index, value] of image.hvmParams) control.setHvmParam(index, value);
+
+  const store = new Store();
+  const xenstore = new RingServer(store, options.domid, () => control.page(image.storeGfn));
+  const console = new Console({ page: () => control.page(image.consoleGfn), output: options.output });
+  const serveStore = (): void => {
+    if (xenstore.service()) control.notify(storePort);
+  };
+  const serveConsole = (): void => {
+    if (console.service()) control.notify(consolePort);
+  };
+  // In this order, so that the store has port 1 and the console port 2 as with xl.
+  const storePort = control.allocateChannel(serveStore);
+  const consolePort = control.allocateChannel(serveConsole);
+  control.setHvmParam(HVM_PARAM_STORE_EVTCHN, BigInt(storePort));
+  control.setHvmParam(HVM_PARAM_CONSOLE_EVTCHN, BigInt(consolePort));
+  fillDomainNodes(store, {
+    domid: options.domid,
+    name: options.name,
+    uuid: options.uuid,
+    type: image.type,
+    memoryMib: options.memoryMib,
+    maxMemoryMib: options.maxMemoryMib,
+    vcpus: image.vcpus,
+    maxVcpus: image.maxVcpus,
+    storeGfn: image.storeGfn,
+    storePort,
+    consoleGfn: image.consoleGfn,
+    consolePort,
+  });
+  control.setEntry(image.entry);
+  return {
+    store,
+    input: (bytes) => {
+      console.input(bytes);
+      serveConsole();
+    },
+    service: () => {
+      serveStore();
+      serveConsole();
+    },
+  };
+}
