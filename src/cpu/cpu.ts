@@ -12,8 +12,8 @@ import { MemoryAccess } from './mmu/access.ts';
 import { CR0_PG } from './mmu/walk.ts';
 import type { CpuModel, InterruptLine, PhysicalMemory, PortIo, TrapSink } from './ports.ts';
 import * as S from './state.ts';
-import { deliverException, deliverInterrupt } from './system/deliver.ts';
 import { checkBreakpoints } from './system/debug.ts';
+import { deliverException, deliverInterrupt } from './system/deliver.ts';
 import { GuestFault, NMI } from './system/fault.ts';
 
 export interface CpuPorts {
@@ -127,7 +127,8 @@ export class Cpu {
     const rest = this.get32(S.EFLAGS_REST);
     const bits = this.get32(S.FLAG_BITS);
     const at = (this.base + S.FLAG_RESULT) >>> 2;
-    const low = this.u32[at], high = this.u32[at + 1];
+    const low = this.u32[at],
+      high = this.u32[at + 1];
     let parity = low & 0xff;
     parity ^= parity >> 4;
     parity ^= parity >> 2;
@@ -184,7 +185,8 @@ export class Cpu {
    * them. `cpl` defaults to the present level.
    */
   updateMode(cpl = this.cpl): void {
-    const real = !this.protectedMode, vm = this.virtual8086;
+    const real = !this.protectedMode,
+      vm = this.virtual8086;
     const level = real ? 0 : vm ? 3 : cpl;
     this.set32(S.CPL, level);
     const code64 = this.code64;
@@ -323,7 +325,8 @@ export class Cpu {
       this.set32(S.BUDGET, slice);
       this.step();
       left -= slice - this.get32(S.BUDGET);
-      if ((stepping || watching) && slice !== this.get32(S.BUDGET)) this.finishStep(stepping && this.get32(S.SHADOW) !== 2);
+      if ((stepping || watching) && slice !== this.get32(S.BUDGET))
+        this.finishStep(stepping && this.get32(S.SHADOW) !== 2);
     }
     return budget - left;
   }
@@ -380,7 +383,10 @@ export class Cpu {
           }
           break;
         case status.EXIT_FAULT:
-          this.raise(this.get32(S.FAULT_VECTOR), this.get32(S.FAULT_HAS_CODE) !== 0 ? this.get32(S.FAULT_CODE) : undefined);
+          this.raise(
+            this.get32(S.FAULT_VECTOR),
+            this.get32(S.FAULT_HAS_CODE) !== 0 ? this.get32(S.FAULT_CODE) : undefined,
+          );
           return;
         case status.EXIT_CALL:
           this.callRoutine();
@@ -492,4 +498,3 @@ export class Cpu {
     return this.mem.operandAddress(insn, size, write);
   }
 }
-

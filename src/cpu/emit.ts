@@ -25,6 +25,8 @@ export abstract class Emitter implements Semantics {
   abstract setReg(index: number, width: Width, value: Val): void;
   abstract nextRip(): Val;
   abstract jump(target: Val): void;
+  abstract relative(displacement: Operand): Val;
+  abstract jumpRelative(displacement: Operand): void;
   abstract checkTarget(target: Val): void;
   abstract push(width: Width, value: Val): void;
   abstract stackRead(width: Width): Val;
@@ -126,7 +128,11 @@ export abstract class Emitter implements Semantics {
     const { f } = this;
     const bits = f.op('i32.and', this.state32(S.FLAG_BITS), c32(S.CF | S.AF | S.OF));
     const part = (bit: Val, shift: number) => f.op('i32.shl', bit, c32(shift));
-    return f.op('i32.or', f.op('i32.or', bits, part(this.parity(), 2)), f.op('i32.or', part(this.zero(), 6), part(this.sign(), 7)));
+    return f.op(
+      'i32.or',
+      f.op('i32.or', bits, part(this.parity(), 2)),
+      f.op('i32.or', part(this.zero(), 6), part(this.sign(), 7)),
+    );
   }
 
   writeArithmeticFlags(bits: Val): void {
@@ -173,7 +179,11 @@ export abstract class Emitter implements Semantics {
     const { f, width } = this;
     const r = this.zx(width, f.op('i64.add', f.op('i64.add', a, b), f.op('i64.extend_i32_u', this.carry())));
     // Carry out of the top bit: both set, or one set and the result's bit clear.
-    const out = f.op('i64.or', f.op('i64.and', a, b), f.op('i64.and', f.op('i64.or', a, b), f.op('i64.xor', r, c64(-1n))));
+    const out = f.op(
+      'i64.or',
+      f.op('i64.and', a, b),
+      f.op('i64.and', f.op('i64.or', a, b), f.op('i64.xor', r, c64(-1n))),
+    );
     const of = this.overflowBit(f.op('i64.and', f.op('i64.xor', a, r), f.op('i64.xor', b, r)));
     this.setFlags(r, f.op('i32.or', f.op('i32.or', this.topBit(out), this.auxiliary(a, b, r)), of));
     return r;

@@ -76,6 +76,10 @@ export interface Semantics {
   nextRip(): Val;
   /** Continues at an offset in CS (checked against limit or canonicality; #GP leaves the state unchanged). */
   jump(target: Val): void;
+  /** Target of a near branch relative to the next instruction, cut to the operand size. */
+  relative(displacement: Operand): Val;
+  /** Jumps to {@link relative}. */
+  jumpRelative(displacement: Operand): void;
   /** Checks a jump target without jumping: #GP(0) beyond the CS limit or when not canonical. */
   checkTarget(target: Val): void;
   /** Pushes / pops a value of a width through the current stack. */

@@ -7,14 +7,24 @@
 
 /** Sixteen 64-bit registers in encoding order: rax rcx rdx rbx rsp rbp rsi rdi r8..r15. */
 export const GPR = 0x000;
-export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+export const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 export const gpr = (n: number): number => GPR + n * 8;
 /** Instruction pointer of the instruction being executed (offset in CS, not linear). 64-bit. */
 export const RIP = 0x080;
 /** Constant zero: what an absent base, index or segment base reads. */
 export const ZERO = 0x088;
 /** Address masks 2^16-1, 2^32-1, 2^64-1 (constants) and the current mask of linear addresses. 64-bit each. */
-export const MASK16 = 0x090, MASK32 = 0x098, MASK64 = 0x0a0, LINEAR_MASK = 0x0a8;
+export const MASK16 = 0x090,
+  MASK32 = 0x098,
+  MASK64 = 0x0a0,
+  LINEAR_MASK = 0x0a8;
 
 /** Lazy arithmetic flags, see flags.ts: last result sign-extended to 64 bits, and CF/AF/OF plus corrections. */
 export const FLAG_RESULT = 0x0b0;
@@ -28,7 +38,9 @@ export const MODE = 0x0c4;
 /** Absolute address in linear memory of the TLB set in use. 32-bit. */
 export const TLB = 0x0c8;
 /** Pending fault: vector, error code, 1 if an error code is pushed. 32-bit each. */
-export const FAULT_VECTOR = 0x0cc, FAULT_CODE = 0x0d0, FAULT_HAS_CODE = 0x0d4;
+export const FAULT_VECTOR = 0x0cc,
+  FAULT_CODE = 0x0d0,
+  FAULT_HAS_CODE = 0x0d4;
 /** Linear address handed to the slow memory path. 64-bit. */
 export const SLOW_LINEAR = 0x0d8;
 /** Absolute address in linear memory of the decoded record last started. 32-bit. */
@@ -51,19 +63,47 @@ export const CS_BASE = 0x0f8;
  * bit 16 means unusable (null selector).
  */
 export const SEG = 0x100;
-export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5, LDTR = 6, TR = 7;
+export const ES = 0,
+  CS = 1,
+  SS = 2,
+  DS = 3,
+  FS = 4,
+  GS = 5,
+  LDTR = 6,
+  TR = 7;
 export const seg = (n: number): number => SEG + n * 32;
-export const SEG_BASE = 0, SEG_LIMIT = 8, SEG_ATTR = 12, SEG_SELECTOR = 16;
+export const SEG_BASE = 0,
+  SEG_LIMIT = 8,
+  SEG_ATTR = 12,
+  SEG_SELECTOR = 16;
 export const ATTR_UNUSABLE = 0x10000;
 
 /** Descriptor table registers: base u64, limit u32. */
-export const GDTR = 0x200, IDTR = 0x210;
-export const CR0 = 0x220, CR2 = 0x228, CR3 = 0x230, CR4 = 0x238, EFER = 0x240, XCR0 = 0x248;
+export const GDTR = 0x200,
+  IDTR = 0x210;
+export const CR0 = 0x220,
+  CR2 = 0x228,
+  CR3 = 0x230,
+  CR4 = 0x238,
+  EFER = 0x240,
+  XCR0 = 0x248;
 /** DR0-DR3 then DR6, DR7 at 0x270, 0x278. 64-bit each. */
-export const DR0 = 0x250, DR6 = 0x270, DR7 = 0x278;
-export const STAR = 0x280, LSTAR = 0x288, CSTAR = 0x290, SFMASK = 0x298, KERNEL_GS_BASE = 0x2a0;
-export const SYSENTER_CS = 0x2a8, SYSENTER_ESP = 0x2b0, SYSENTER_EIP = 0x2b8, TSC_AUX = 0x2c0, PAT = 0x2c8;
-export const DEBUGCTL = 0x2d0, MISC_ENABLE = 0x2d8, TSC_ADJUST = 0x2e0;
+export const DR0 = 0x250,
+  DR6 = 0x270,
+  DR7 = 0x278;
+export const STAR = 0x280,
+  LSTAR = 0x288,
+  CSTAR = 0x290,
+  SFMASK = 0x298,
+  KERNEL_GS_BASE = 0x2a0;
+export const SYSENTER_CS = 0x2a8,
+  SYSENTER_ESP = 0x2b0,
+  SYSENTER_EIP = 0x2b8,
+  TSC_AUX = 0x2c0,
+  PAT = 0x2c8;
+export const DEBUGCTL = 0x2d0,
+  MISC_ENABLE = 0x2d8,
+  TSC_ADJUST = 0x2e0;
 
 /** Where an access that is not a plain one (MMIO, page crossing, code page) is staged. 64 bytes, 16-byte aligned. */
 export const BOUNCE = 0x300;
@@ -87,13 +127,22 @@ export const STACK_BASE = 0x3c0;
 /** Base of string destinations: that of ES, 0 in 64-bit mode. 64-bit. */
 export const STRING_BASE = 0x3c8;
 
+/** Arrivals at a place before it is translated; 0 means never. 32-bit. */
+export const HOT_THRESHOLD = 0x3d0;
+
 /** Sixteen 128-bit XMM registers. */
 export const XMM = 0x400;
 export const xmm = (n: number): number => XMM + n * 16;
 export const MXCSR = 0x500;
 /** x87: control u16, status u16 (TOP included), tag (one bit a register, 1 = valid) u8, opcode u16, ip u64, dp u64, cs u16, ds u16. */
-export const FPU_CONTROL = 0x504, FPU_STATUS = 0x508, FPU_TAG = 0x50c, FPU_OPCODE = 0x510;
-export const FPU_IP = 0x518, FPU_DP = 0x520, FPU_CS = 0x528, FPU_DS = 0x52c;
+export const FPU_CONTROL = 0x504,
+  FPU_STATUS = 0x508,
+  FPU_TAG = 0x50c,
+  FPU_OPCODE = 0x510;
+export const FPU_IP = 0x518,
+  FPU_DP = 0x520,
+  FPU_CS = 0x528,
+  FPU_DS = 0x52c;
 /** Eight physical x87 registers (not rotated by TOP), 16 bytes each: significand u64, sign and exponent u16. MMn is the significand of register n. */
 export const FPU_REGISTERS = 0x540;
 export const fpr = (n: number): number => FPU_REGISTERS + n * 16;
@@ -105,21 +154,33 @@ export const fpr = (n: number): number => FPU_REGISTERS + n * 16;
  * A tag is the page's linear address, or {@link TLB_INVALID}.
  */
 export const TLB_SETS = 0x1000;
-export const TLB_ENTRIES = 256, TLB_ENTRY = 32, TLB_SET = TLB_ENTRIES * TLB_ENTRY;
-export const TLB_SUPERVISOR = 0, TLB_USER = 1, TLB_SUPERVISOR_AC = 2, TLB_NEVER = 3;
-export const TLB_READ = 0, TLB_WRITE = 8, TLB_HOST = 16, TLB_FLAGS = 20;
+export const TLB_ENTRIES = 256,
+  TLB_ENTRY = 32,
+  TLB_SET = TLB_ENTRIES * TLB_ENTRY;
+export const TLB_SUPERVISOR = 0,
+  TLB_USER = 1,
+  TLB_SUPERVISOR_AC = 2,
+  TLB_NEVER = 3;
+export const TLB_READ = 0,
+  TLB_WRITE = 8,
+  TLB_HOST = 16,
+  TLB_FLAGS = 20;
 /** Never equal to a page of a canonical address and far from all of them. */
 export const TLB_INVALID = 0x7fff_ffff_ffff_f000n;
 
 /** Code look-aside: 256 entries of 16 bytes: tag u64 (linear page | mode key), code table u32. Tag {@link TLB_INVALID} is empty. */
 export const CODE_TLB = TLB_SETS + 4 * TLB_SET;
-export const CODE_TLB_ENTRIES = 256, CODE_TLB_ENTRY = 16;
+export const CODE_TLB_ENTRIES = 256,
+  CODE_TLB_ENTRY = 16;
 
 /** Size of one vCPU's block. */
 export const CPU_BLOCK = CODE_TLB + CODE_TLB_ENTRIES * CODE_TLB_ENTRY;
 
 /** Mode key bits: what a decoded instruction depends on besides its bytes. */
-export const MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_SIZE = 3;
+export const MODE_16 = 0,
+  MODE_32 = 1,
+  MODE_64 = 2,
+  MODE_SIZE = 3;
 /** SS.B: the stack pointer is 32 bits wide (64-bit mode implies 64). */
 export const MODE_STACK32 = 4;
 /** Segments need base and limit checks on each access. */
@@ -127,7 +188,22 @@ export const MODE_SEGMENTED = 8;
 /** CPL 3: code pages must be user pages. */
 export const MODE_USER = 16;
 
-export const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, TF = 0x100, IF = 0x200, DF = 0x400, OF = 0x800;
-export const IOPL = 0x3000, NT = 0x4000, RF = 0x10000, VM = 0x20000, AC = 0x40000, VIF = 0x80000, VIP = 0x100000, ID = 0x200000;
+export const CF = 1,
+  PF = 4,
+  AF = 0x10,
+  ZF = 0x40,
+  SF = 0x80,
+  TF = 0x100,
+  IF = 0x200,
+  DF = 0x400,
+  OF = 0x800;
+export const IOPL = 0x3000,
+  NT = 0x4000,
+  RF = 0x10000,
+  VM = 0x20000,
+  AC = 0x40000,
+  VIF = 0x80000,
+  VIP = 0x100000,
+  ID = 0x200000;
 /** The six lazy flags. */
 export const ARITHMETIC = CF | PF | AF | ZF | SF | OF;

@@ -15,7 +15,8 @@ import type { Insn } from './insn.ts';
 import { R_IMMEDIATE, R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
 
 const PAGE = 4096;
-const TABLE_BYTES = PAGE * 4;
+/** Per byte of a page: record address u32, then arrivals or (bit 31 set) the region that begins there, u32. */
+const TABLE_BYTES = PAGE * 8;
 /** A straight run longer than this is cut. */
 const MAX_RUN = 64;
 
@@ -140,7 +141,8 @@ export class CodeCache {
   lookup(cpu: Cpu): number {
     if (this.end - this.next < TABLE_BYTES + (MAX_RUN + 2) * RECORD_SIZE) this.flush();
     const linear = cpu.code64 ? cpu.rip : (cpu.get64(S.CS_BASE) + cpu.rip) & 0xffff_ffffn;
-    const low = Number(linear & 0xffff_ffffn), high = Number(linear >> 32n);
+    const low = Number(linear & 0xffff_ffffn),
+      high = Number(linear >> 32n);
     const host = cpu.mem.fetchPage(low, high);
     const mode = cpu.get32(S.MODE);
     const offset = low & (PAGE - 1);
@@ -154,9 +156,10 @@ export class CodeCache {
       page.tables.set(mode, table);
     }
     this.enter(cpu, low, high, mode, table);
-    if (this.words[(table + offset * 4) >>> 2] !== 0) return 0;
+    if (this.words[(table + offset * 8) >>> 2] !== 0) return 0;
     const crossing = page.crossing.get(mode * PAGE + offset);
-    if (crossing !== undefined && cpu.mem.fetchPage((low & ~(PAGE - 1)) + PAGE, carry(low, high)) === crossing.second) return crossing.record;
+    if (crossing !== undefined && cpu.mem.fetchPage((low & ~(PAGE - 1)) + PAGE, carry(low, high)) === crossing.second)
+      return crossing.record;
     return this.decodeRun(cpu, page, table, offset, low, high, mode);
   }
 
@@ -168,11 +171,19 @@ export class CodeCache {
     this.words[at + 2] = table;
   }
 
-  private decodeRun(cpu: Cpu, page: CodePage, table: number, start: number, low: number, high: number, mode: number): number {
+  private decodeRun(
+    cpu: Cpu,
+    page: CodePage,
+    table: number,
+    start: number,
+    low: number,
+    high: number,
+    mode: number,
+  ): number {
     const { codeSize } = cpu;
     let offset = start;
     for (let count = 0; count < MAX_RUN; count++) {
-      if (offset >= PAGE || this.words[(table + offset * 4) >>> 2] !== 0) break;
+      if (offset >= PAGE || this.words[(table + offset * 8) >>> 2] !== 0) break;
       const d = this.decoder.decode(this.bytes, page.host + offset, page.host + PAGE, codeSize);
       if (d === 'more') {
         if (offset === start) return this.decodeCrossing(cpu, page, offset, low, high, mode, codeSize);
@@ -180,7 +191,7 @@ export class CodeCache {
       }
       const record = this.next;
       this.next += RECORD_SIZE;
-      this.words[(table + offset * 4) >>> 2] = record;
+      this.words[(table + offset * 8) >>> 2] = record;
       if (typeof d === 'string') {
         this.cover(page, offset, Math.min(PAGE, offset + 15));
         this.writeCall(record, d === 'long' ? tooLongRow : undefinedRow, 2, codeSize);
@@ -214,8 +225,22 @@ export class CodeCache {
     this.view.setUint8(record + R_LENGTH, length);
     this.view.setBigInt64(record + R_IMMEDIATE, BigInt(this.insns.length), true);
     this.insns.push({
-      row, length, operandSize: 32, addressSize: 32, codeSize, reg: 0, rm: 0, rex: false, vvvv: 0, memory: undefined, immediate: 0n,
-      immediate2: 0, repeat: 0, lock: false, forced: false, opcodeRegister: 0,
+      row,
+      length,
+      operandSize: 32,
+      addressSize: 32,
+      codeSize,
+      reg: 0,
+      rm: 0,
+      rex: false,
+      vvvv: 0,
+      memory: undefined,
+      immediate: 0n,
+      immediate2: 0,
+      repeat: 0,
+      lock: false,
+      forced: false,
+      opcodeRegister: 0,
     });
   }
 
@@ -227,7 +252,15 @@ export class CodeCache {
     return record;
   }
 
-  private decodeCrossing(cpu: Cpu, page: CodePage, offset: number, low: number, high: number, mode: number, codeSize: CodeSize): number {
+  private decodeCrossing(
+    cpu: Cpu,
+    page: CodePage,
+    offset: number,
+    low: number,
+    high: number,
+    mode: number,
+    codeSize: CodeSize,
+  ): number {
     const { straddle } = this;
     const here = PAGE - offset;
     straddle.set(this.bytes.subarray(page.host + offset, page.host + PAGE));

@@ -1,7 +1,7 @@
 /**
  * Instruction decoder: bytes to an {@link Insn}, by tables built from the rows (key `sdm:2 "Instruction Format"`).
  */
-import { type OperandSpec, type ParsedRow } from '../isa/encoding.ts';
+import type { OperandSpec, ParsedRow } from '../isa/encoding.ts';
 import { instructionPlan } from '../isa/plan.ts';
 import * as S from '../state.ts';
 import type { Insn, MemoryOperand } from './insn.ts';
@@ -34,12 +34,21 @@ const buildTables = (): (ParsedRow[] | undefined)[][] => {
   }
   // A row that names its prefix, its ModRM byte or its digit is more specific than one that does not.
   const rank = (p: ParsedRow) =>
-    (p.encoding.prefix === undefined ? 4 : 0) + (p.encoding.modrm === undefined ? 2 : 0) + (p.encoding.digit === undefined ? 1 : 0);
+    (p.encoding.prefix === undefined ? 4 : 0) +
+    (p.encoding.modrm === undefined ? 2 : 0) +
+    (p.encoding.digit === undefined ? 1 : 0);
   for (const table of out) for (const list of table) list?.sort((a, b) => rank(a) - rank(b));
   return out;
 };
 
-const SEGMENT_PREFIX: Readonly<Record<number, number>> = { 0x26: S.ES, 0x2e: S.CS, 0x36: S.SS, 0x3e: S.DS, 0x64: S.FS, 0x65: S.GS };
+const SEGMENT_PREFIX: Readonly<Record<number, number>> = {
+  0x26: S.ES,
+  0x2e: S.CS,
+  0x36: S.SS,
+  0x3e: S.DS,
+  0x64: S.FS,
+  0x65: S.GS,
+};
 
 const BASE16 = [S.RBX, S.RBX, S.RBP, S.RBP, S.RSI, S.RDI, S.RBP, S.RBX];
 const INDEX16 = [S.RSI, S.RDI, S.RSI, S.RDI, -1, -1, -1, -1];
@@ -99,14 +108,17 @@ export class Decoder {
   private instruction(codeSize: CodeSize): DecodeResult {
     let forced = false;
     if (this.forcedEmulation && this.end - this.at >= 5) {
-      const b = this.bytes, i = this.at;
+      const b = this.bytes,
+        i = this.at;
       if (b[i] === 0x0f && b[i + 1] === 0x0b && b[i + 2] === 0x78 && b[i + 3] === 0x65 && b[i + 4] === 0x6e) {
         forced = true;
         this.at += 5;
         this.end = Math.min(this.end + 5, this.bytes.length);
       }
     }
-    let operand66 = false, address67 = false, lock = false;
+    let operand66 = false,
+      address67 = false,
+      lock = false;
     let repeat: 0 | 0xf2 | 0xf3 = 0;
     let segmentOverride = -1;
     let rex = 0;
@@ -129,7 +141,9 @@ export class Decoder {
     }
     let map = 0;
     let vex = false;
-    let vexW = 0, vexL = 0, vvvv = 0;
+    let vexW = 0,
+      vexL = 0,
+      vvvv = 0;
     let vexPrefix: 'NP' | '66' | 'F3' | 'F2' = 'NP';
     if (opcode === 0x0f) {
       map = 1;
@@ -138,7 +152,11 @@ export class Decoder {
         map = opcode === 0x38 ? 2 : 3;
         opcode = this.u8();
       }
-    } else if ((opcode === 0xc4 || opcode === 0xc5) && this.at < this.end && (codeSize === 64 || this.bytes[this.at] >= 0xc0)) {
+    } else if (
+      (opcode === 0xc4 || opcode === 0xc5) &&
+      this.at < this.end &&
+      (codeSize === 64 || this.bytes[this.at] >= 0xc0)
+    ) {
       if (operand66 || repeat !== 0 || lock || rex !== 0) return 'undefined';
       vex = true;
       let p = this.u8();
@@ -173,7 +191,9 @@ export class Decoder {
       }
       modrm = this.bytes[this.at];
     }
-    const parsed = candidates.find((c) => this.matches(c, opcode, map, mandatory, modrm, codeSize, rex, vex, vexL, vexW));
+    const parsed = candidates.find((c) =>
+      this.matches(c, opcode, map, mandatory, modrm, codeSize, rex, vex, vexL, vexW),
+    );
     if (parsed === undefined) return 'undefined';
     const { row, encoding } = parsed;
     const vexWide = vex && encoding.vexW === undefined && vexW === 1 && codeSize === 64;
@@ -185,9 +205,11 @@ export class Decoder {
       else if (row.size64 === 'd64') operandSize = operand66 ? 16 : 64;
     }
     if (encoding.prefix === '66' && operandSize === 16) operandSize = 32;
-    const addressSize: 16 | 32 | 64 = codeSize === 64 ? (address67 ? 32 : 64) : (codeSize === 16) !== address67 ? 16 : 32;
+    const addressSize: 16 | 32 | 64 =
+      codeSize === 64 ? (address67 ? 32 : 64) : (codeSize === 16) !== address67 ? 16 : 32;
     let memory: MemoryOperand | undefined;
-    let reg = 0, rm = 0;
+    let reg = 0,
+      rm = 0;
     if (encoding.hasModrm) {
       this.at++;
       reg = ((modrm >> 3) & 7) | ((rex & 4) << 1);
@@ -196,12 +218,14 @@ export class Decoder {
       if (modrm < 0xc0 && !ignoresMod) memory = this.memoryOperand(modrm, rex, addressSize, codeSize, segmentOverride);
       for (const o of parsed.operands) {
         if (o.letter === 'S' && ((reg & 7) > 5 || (opcode === 0x8e && (reg & 7) === 1))) return 'undefined';
-        if (o.letter === 'C' && reg !== 0 && reg !== 2 && reg !== 3 && reg !== 4 && (reg !== 8 || codeSize !== 64)) return 'undefined';
+        if (o.letter === 'C' && reg !== 0 && reg !== 2 && reg !== 3 && reg !== 4 && (reg !== 8 || codeSize !== 64))
+          return 'undefined';
         if (o.letter === 'D' && reg > 7) return 'undefined';
       }
     }
     if (lock && !(row.lock === true && memory !== undefined)) return 'undefined';
-    let immediate = 0n, immediate2 = 0;
+    let immediate = 0n,
+      immediate2 = 0;
     let first = true;
     for (const o of parsed.operands) {
       if (o.letter === 'O') {
@@ -215,8 +239,23 @@ export class Decoder {
       first = false;
     }
     return {
-      parsed, row, length: this.at - this.start, operandSize, addressSize, codeSize, reg, rm, rex: rex !== 0, vvvv, memory, immediate,
-      immediate2, repeat, lock, forced, opcodeRegister: (opcode & 7) | ((rex & 1) << 3),
+      parsed,
+      row,
+      length: this.at - this.start,
+      operandSize,
+      addressSize,
+      codeSize,
+      reg,
+      rm,
+      rex: rex !== 0,
+      vvvv,
+      memory,
+      immediate,
+      immediate2,
+      repeat,
+      lock,
+      forced,
+      opcodeRegister: (opcode & 7) | ((rex & 1) << 3),
       ...(memory === undefined && this.stringSegment(row.rep !== undefined, segmentOverride)),
     };
   }
@@ -224,12 +263,28 @@ export class Decoder {
   /** String instructions carry their source segment in a memory operand without registers. */
   private stringSegment(isString: boolean, segmentOverride: number): { memory: MemoryOperand } | undefined {
     if (!isString) return undefined;
-    return { memory: { segment: segmentOverride < 0 ? S.DS : segmentOverride, base: -1, index: -1, scale: 0, displacement: 0n } };
+    return {
+      memory: {
+        segment: segmentOverride < 0 ? S.DS : segmentOverride,
+        base: -1,
+        index: -1,
+        scale: 0,
+        displacement: 0n,
+      },
+    };
   }
 
   private matches(
-    c: ParsedRow, opcode: number, map: number, mandatory: string, modrm: number, codeSize: CodeSize, rex: number,
-    vex: boolean, vexL: number, vexW: number,
+    c: ParsedRow,
+    opcode: number,
+    map: number,
+    mandatory: string,
+    modrm: number,
+    codeSize: CodeSize,
+    rex: number,
+    vex: boolean,
+    vexL: number,
+    vexW: number,
   ): boolean {
     const { encoding, row } = c;
     if (encoding.prefix !== undefined && encoding.prefix !== mandatory) return false;
@@ -237,7 +292,8 @@ export class Decoder {
     if (row.only64 === true && codeSize !== 64) return false;
     if (row.wide !== undefined && row.wide !== (codeSize === 64 && (rex & 8) !== 0)) return false;
     if (vex && (vexL !== 0 || (encoding.vexW !== undefined && codeSize === 64 && encoding.vexW !== vexW))) return false;
-    if (row.repPrefix === 'invalid' && (mandatory === 'F3' || mandatory === 'F2') && encoding.prefix === undefined) return false;
+    if (row.repPrefix === 'invalid' && (mandatory === 'F3' || mandatory === 'F2') && encoding.prefix === undefined)
+      return false;
     // 90 is NOP; with REX.B it exchanges rAX and r8.
     if (map === 0 && opcode === 0x90 && encoding.plusR !== ((rex & 1) !== 0)) return false;
     if (!encoding.hasModrm) return true;
@@ -247,9 +303,19 @@ export class Decoder {
     return modrm >= 0xc0 ? c.registerForm : c.memoryForm;
   }
 
-  private memoryOperand(modrm: number, rex: number, addressSize: 16 | 32 | 64, codeSize: CodeSize, segmentOverride: number): MemoryOperand {
-    const mod = modrm >> 6, low = modrm & 7;
-    let base: number, index = -1, scale = 0, displacement = 0;
+  private memoryOperand(
+    modrm: number,
+    rex: number,
+    addressSize: 16 | 32 | 64,
+    codeSize: CodeSize,
+    segmentOverride: number,
+  ): MemoryOperand {
+    const mod = modrm >> 6,
+      low = modrm & 7;
+    let base: number,
+      index = -1,
+      scale = 0,
+      displacement = 0;
     if (addressSize === 16) {
       base = BASE16[low];
       index = INDEX16[low];

@@ -23,10 +23,25 @@ import * as S from '../state.ts';
 import type { Decoded } from './decoder.ts';
 
 export const RECORD_SIZE = 32;
-export const R_OP = 0, R_LENGTH = 2, R_FLAGS = 3, R_REG = 4, R_RM = 6, R_BASE = 8, R_INDEX = 10, R_SCALE = 12, R_SEGMENT = 13;
-export const R_MASK = 14, R_DISPLACEMENT = 16, R_SEGMENT_BASE = 20, R_VVVV = 22, R_IMMEDIATE = 24;
+export const R_OP = 0,
+  R_LENGTH = 2,
+  R_FLAGS = 3,
+  R_REG = 4,
+  R_RM = 6,
+  R_BASE = 8,
+  R_INDEX = 10,
+  R_SCALE = 12,
+  R_SEGMENT = 13;
+export const R_MASK = 14,
+  R_DISPLACEMENT = 16,
+  R_SEGMENT_BASE = 20,
+  R_VVVV = 22,
+  R_IMMEDIATE = 24;
 /** Memory operands need segment checks; F3; F2; LOCK. */
-export const RECORD_SEGMENTED = 1, RECORD_F3 = 2, RECORD_F2 = 4, RECORD_LOCK = 8;
+export const RECORD_SEGMENTED = 1,
+  RECORD_F3 = 2,
+  RECORD_F2 = 4,
+  RECORD_LOCK = 8;
 
 /** State offset of a register operand. */
 export const registerOffset = (letter: string, width: string, number: number, rex: boolean): number => {
@@ -50,10 +65,13 @@ export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number
   view.setUint8(at + R_LENGTH, d.length);
   view.setUint8(
     at + R_FLAGS,
-    ((mode & S.MODE_SEGMENTED) !== 0 ? RECORD_SEGMENTED : 0) | (d.repeat === 0xf3 ? RECORD_F3 : d.repeat === 0xf2 ? RECORD_F2 : 0) |
+    ((mode & S.MODE_SEGMENTED) !== 0 ? RECORD_SEGMENTED : 0) |
+      (d.repeat === 0xf3 ? RECORD_F3 : d.repeat === 0xf2 ? RECORD_F2 : 0) |
       (d.lock ? RECORD_LOCK : 0),
   );
-  let reg: number = S.ZERO, rm: number = S.ZERO, vvvv: number = S.ZERO;
+  let reg: number = S.ZERO,
+    rm: number = S.ZERO,
+    vvvv: number = S.ZERO;
   for (const o of parsed.operands) {
     const place = registerPlace(o, d);
     if (place === undefined) continue;
@@ -64,14 +82,19 @@ export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number
   view.setUint16(at + R_REG, reg, true);
   view.setUint16(at + R_RM, rm, true);
   view.setUint16(at + R_VVVV, vvvv, true);
-  let base: number = S.ZERO, index: number = S.ZERO, displacement = 0, scale = 0, segment: number = S.DS;
+  let base: number = S.ZERO,
+    index: number = S.ZERO,
+    displacement = 0,
+    scale = 0,
+    segment: number = S.DS;
   let immediate = isCall ? BigInt(callIndex) : d.immediate;
   if (memory !== undefined) {
     ({ scale, segment } = memory);
     if (memory.base === 16) base = S.RIP;
     else if (memory.base >= 0) base = S.gpr(memory.base);
     if (memory.index >= 0) index = S.gpr(memory.index);
-    if (memory.base < 0 && memory.index < 0 && !isCall && parsed.operands.some((o) => o.letter === 'O')) immediate = memory.displacement;
+    if (memory.base < 0 && memory.index < 0 && !isCall && parsed.operands.some((o) => o.letter === 'O'))
+      immediate = memory.displacement;
     else displacement = Number(memory.displacement) + (memory.base === 16 ? d.length : 0);
     // POP to memory addressed by rSP uses the value rSP has after the pop.
     if (row.name === 'POP' && memory.base === S.RSP) displacement += d.operandSize / 8;
@@ -87,7 +110,10 @@ export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number
 };
 
 /** Which record slot holds a register operand, and the register's place in the state block. */
-export const registerPlace = (o: OperandSpec, d: Decoded): { slot: 'reg' | 'rm' | 'vvvv'; offset: number } | undefined => {
+export const registerPlace = (
+  o: OperandSpec,
+  d: Decoded,
+): { slot: 'reg' | 'rm' | 'vvvv'; offset: number } | undefined => {
   switch (o.letter) {
     case 'G':
     case 'V':
@@ -101,7 +127,9 @@ export const registerPlace = (o: OperandSpec, d: Decoded): { slot: 'reg' | 'rm' 
     case 'U':
     case 'Q':
     case 'N':
-      return d.memory === undefined ? { slot: 'rm', offset: registerOffset(o.letter, o.width, d.rm, d.rex) } : undefined;
+      return d.memory === undefined
+        ? { slot: 'rm', offset: registerOffset(o.letter, o.width, d.rm, d.rex) }
+        : undefined;
     case 'B':
       return { slot: 'vvvv', offset: registerOffset('B', o.width, d.vvvv, true) };
     default:

@@ -5,16 +5,20 @@
  * instruction, so the state block is exact whenever a handler calls out. Dispatch is a tree of comparisons, weighted by how often rows
  * are met: an indirect jump would be mispredicted on almost every instruction (docs/adr/0003).
  */
-import { HELPERS } from '../fpu/helpers.ts';
+
 import * as R from '../decode/record.ts';
+import { HELPERS } from '../fpu/helpers.ts';
 import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
+import { unitCheck } from '../isa/unit.ts';
 import * as S from '../state.ts';
 import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
-import { unitCheck } from '../isa/unit.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
 import * as status from './status.ts';
+
+/** Regions that can exist at a time. */
+export const REGION_SLOTS = 4096;
 
 export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const plan = instructionPlan();
@@ -26,6 +30,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const imports: Imports = { slow, commit, segment, helpers };
   const run = m.define([I32, I32], [I32]);
   m.export('run', run.index);
+  m.exportTable('regions', REGION_SLOTS);
   const handlers: number[] = [];
   plan.variants.forEach((variant, op) => {
     if (variant === undefined) return;
@@ -41,13 +46,28 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
     }
     s.finish();
   });
-  writeLoop(run.body, handlers, plan.variants.map((v) => v?.parsed.row.weight ?? 1));
+  writeLoop(
+    run.body,
+    handlers,
+    plan.variants.map((v) => v?.parsed.row.weight ?? 1),
+    m.type([I32], [I32]),
+  );
   return m.finish();
 };
 
-const writeLoop = (f: FunctionBody, handlers: readonly number[], weights: readonly number[]): void => {
+const writeLoop = (
+  f: FunctionBody,
+  handlers: readonly number[],
+  weights: readonly number[],
+  regionType: number,
+): void => {
   const cpu = f.param(0);
-  const rec = f.variable(I32), ip = f.variable(I64), budget = f.variable(I32), st = f.variable(I32), op = f.variable(I32);
+  const rec = f.variable(I32),
+    ip = f.variable(I64),
+    budget = f.variable(I32),
+    st = f.variable(I32),
+    op = f.variable(I32),
+    plain = f.variable(I32);
   f.assign(rec, f.param(1));
   f.assign(ip, f.load('i64.load', cpu, S.RIP));
   f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
@@ -58,7 +78,11 @@ const writeLoop = (f: FunctionBody, handlers: readonly number[], weights: readon
       f.assign(ip, f.op('i64.and', ip, mask));
       const linear = f.op('i64.and', f.op('i64.add', ip, f.load('i64.load', cpu, S.CS_BASE)), mask);
       const low = f.op('i32.wrap_i64', linear);
-      const slot = f.op('i32.shl', f.op('i32.and', f.op('i32.shr_u', low, c32(12)), c32(S.CODE_TLB_ENTRIES - 1)), c32(4));
+      const slot = f.op(
+        'i32.shl',
+        f.op('i32.and', f.op('i32.shr_u', low, c32(12)), c32(S.CODE_TLB_ENTRIES - 1)),
+        c32(4),
+      );
       const entry = f.op('i32.add', cpu, slot);
       const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.load('i64.load32_u', cpu, S.MODE));
       const leave = () => {
@@ -67,9 +91,45 @@ const writeLoop = (f: FunctionBody, handlers: readonly number[], weights: readon
       };
       f.if(f.op('i64.ne', f.load('i64.load', entry, S.CODE_TLB), tag), leave);
       const table = f.load('i32.load', entry, S.CODE_TLB + 8);
-      const index = f.op('i32.shl', f.op('i32.and', low, c32(0xfff)), c32(2));
-      f.assign(rec, f.load('i32.load', f.op('i32.add', table, index)));
+      const place = f.op('i32.add', table, f.op('i32.shl', f.op('i32.and', low, c32(0xfff)), c32(3)));
+      f.assign(rec, f.load('i32.load', place));
       f.if(f.op('i32.eqz', rec), leave);
+      // The entry's second word counts arrivals up to the threshold, or names the region that begins here.
+      const arrivals = f.load('i32.load', place, 4);
+      f.if(
+        f.op('i32.lt_s', arrivals, c32(0)),
+        () => {
+          f.if(
+            plain,
+            () => f.assign(plain, c32(0)),
+            () => {
+              f.store('i64.store', cpu, ip, S.RIP);
+              f.assign(st, f.callIndirect(regionType, f.op('i32.and', arrivals, c32(0x7fff_ffff)), [cpu], I32));
+              f.assign(ip, f.load('i64.load', cpu, S.RIP));
+              f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
+              f.assign(rec, c32(0));
+              f.if(f.op('i32.ge_u', st, c32(status.INTERPRET)), () => {
+                f.assign(plain, c32(1));
+                f.br(again);
+              });
+              f.brIf(f.op('i32.eq', st, c32(status.JUMPED)), again);
+              f.return(f.select(f.op('i32.ge_u', st, c32(status.FAULT)), st, c32(status.EXIT_LEAVE)));
+            },
+          );
+        },
+        () => {
+          f.assign(plain, c32(0));
+          const threshold = f.load('i32.load', cpu, S.HOT_THRESHOLD);
+          f.if(f.op('i32.lt_u', arrivals, threshold), () => {
+            const count = f.op('i32.add', arrivals, c32(1));
+            f.store('i32.store', place, count, 4);
+            f.if(f.op('i32.eq', count, threshold), () => {
+              f.store('i64.store', cpu, ip, S.RIP);
+              f.return(c32(status.EXIT_HOT));
+            });
+          });
+        },
+      );
     });
     f.assign(op, f.load('i32.load16_u', rec, R.R_OP));
     f.if(f.op('i32.eq', op, c32(OP_END)), () => {
@@ -112,10 +172,16 @@ const writeLoop = (f: FunctionBody, handlers: readonly number[], weights: readon
 
 /** Comparison tree over the dispatch numbers, split where the weights balance. */
 const dispatch = (
-  f: FunctionBody, op: Val, handlers: readonly number[], weights: readonly number[], args: readonly Val[], st: Val,
+  f: FunctionBody,
+  op: Val,
+  handlers: readonly number[],
+  weights: readonly number[],
+  args: readonly Val[],
+  st: Val,
 ): void => {
   const total: number[] = [0];
-  for (let i = 0; i < weights.length; i++) total.push(total[i] + (handlers[i] === undefined && i !== OP_CALL ? 0 : weights[i]));
+  for (let i = 0; i < weights.length; i++)
+    total.push(total[i] + (handlers[i] === undefined && i !== OP_CALL ? 0 : weights[i]));
   const emit = (from: number, to: number): void => {
     if (to - from === 1) {
       if (from <= OP_CALL) f.return(c32(status.EXIT_CALL));
@@ -127,7 +193,11 @@ const dispatch = (
     let split = from + 1;
     while (split < to - 1 && total[split] < half) split++;
     const less = f.op('i32.lt_u', op, c32(split));
-    f.if(less, () => emit(from, split), () => emit(split, to));
+    f.if(
+      less,
+      () => emit(from, split),
+      () => emit(split, to),
+    );
   };
   emit(OP_CALL, handlers.length);
 };

@@ -26,7 +26,8 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
       memory,
       slow: (base: number, descriptor: number) => of(base).mem.slow(descriptor),
       commit: (base: number) => of(base).mem.commit(),
-      segment: (base: number, segment: number, offset: number, descriptor: number) => of(base).mem.checkSegment(segment, offset, descriptor),
+      segment: (base: number, segment: number, offset: number, descriptor: number) =>
+        of(base).mem.checkSegment(segment, offset, descriptor),
     },
     helpers,
   });

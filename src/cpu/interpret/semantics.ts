@@ -3,11 +3,12 @@
  *
  * A handler is a function (cpu, record, ip) -> status; see status.ts.
  */
+
+import * as R from '../decode/record.ts';
+import { Emitter } from '../emit.ts';
 import type { OperandSpec } from '../isa/encoding.ts';
 import { widthBits } from '../isa/encoding.ts';
 import type { Variant } from '../isa/plan.ts';
-import { Emitter } from '../emit.ts';
-import * as R from '../decode/record.ts';
 import { SLOW_STACK, SLOW_UPDATE, SLOW_WRITE } from '../mmu/access.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
@@ -125,6 +126,13 @@ export class InterpreterSemantics extends Emitter {
     this.status(status.JUMPED);
   }
 
+  relative(displacement: Operand): Val {
+    return this.zx(this.width, this.f.op('i64.add', this.nextRip(), displacement.get()));
+  }
+  jumpRelative(displacement: Operand): void {
+    this.jump(this.relative(displacement));
+  }
+
   leave(): void {
     this.status(status.LEAVE);
   }
@@ -180,7 +188,11 @@ export class InterpreterSemantics extends Emitter {
   /** Host address for an access, through the TLB; leaves the handler when it faults. */
   host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update', stack = false): Val {
     const { f } = this;
-    const index = f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n))), c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY));
+    const index = f.op(
+      'i32.and',
+      f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n))),
+      c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY),
+    );
     const entry = f.op('i32.add', this.state32(S.TLB), index);
     const tag = f.load('i64.load', entry, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
     const distance = f.op('i64.sub', linear, tag);
@@ -190,7 +202,8 @@ export class InterpreterSemantics extends Emitter {
       () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
       () => {
         this.setState64(S.SLOW_LINEAR, linear);
-        const descriptor = bytes | (kind === 'write' ? SLOW_WRITE : kind === 'update' ? SLOW_UPDATE : 0) | (stack ? SLOW_STACK : 0);
+        const descriptor =
+          bytes | (kind === 'write' ? SLOW_WRITE : kind === 'update' ? SLOW_UPDATE : 0) | (stack ? SLOW_STACK : 0);
         const at = f.call(this.imports.slow, [this.cpu, c32(descriptor)], I32);
         f.if(f.op('i32.eqz', at), () => f.return(c32(status.FAULT)));
         return at;
@@ -274,7 +287,10 @@ export class InterpreterSemantics extends Emitter {
       case 'J': {
         const value = f.load('i64.load', this.record, R.R_IMMEDIATE);
         // Immediates of `v` operands are sign-extended by the decoder; here they are cut to the operation width.
-        const own = spec.letter === 'J' || spec.width === 'z' || this.variant.parsed.row.signed === true || spec.width === 'v' ? this.width : width;
+        const own =
+          spec.letter === 'J' || spec.width === 'z' || this.variant.parsed.row.signed === true || spec.width === 'v'
+            ? this.width
+            : width;
         return new ImmediateOperand(own, spec.letter === 'J' ? value : this.zx(own, value));
       }
       case 'X':
@@ -290,9 +306,15 @@ export class InterpreterSemantics extends Emitter {
       case 'P':
         return new RegisterOperand(this, width, this.registerAt(R.R_REG), false);
       case 'O':
-        return new MemoryOperand(this, width, () => this.address(f.load('i64.load', this.record, R.R_IMMEDIATE), width), false);
+        return new MemoryOperand(
+          this,
+          width,
+          () => this.address(f.load('i64.load', this.record, R.R_IMMEDIATE), width),
+          false,
+        );
       default:
-        if (variant.memory) return new MemoryOperand(this, width, (extra, bits) => this.address(this.effective(extra), bits), false);
+        if (variant.memory)
+          return new MemoryOperand(this, width, (extra, bits) => this.address(this.effective(extra), bits), false);
         return new RegisterOperand(this, width, this.registerAt(R.R_RM), 'ER'.includes(spec.letter));
     }
   }
@@ -302,7 +324,11 @@ export class InterpreterSemantics extends Emitter {
     const { f } = this;
     const slot = (at: number) => f.load('i64.load', f.op('i32.add', this.cpu, this.field16(at)));
     const scaled = f.op('i64.shl', slot(R.R_INDEX), f.load('i64.load8_u', this.record, R.R_SCALE));
-    let sum = f.op('i64.add', f.op('i64.add', slot(R.R_BASE), scaled), f.load('i64.load32_s', this.record, R.R_DISPLACEMENT));
+    let sum = f.op(
+      'i64.add',
+      f.op('i64.add', slot(R.R_BASE), scaled),
+      f.load('i64.load32_s', this.record, R.R_DISPLACEMENT),
+    );
     if (extra !== undefined) sum = f.op('i64.add', sum, extra);
     return f.op('i64.and', sum, slot(R.R_MASK));
   }
@@ -415,7 +441,10 @@ class MemoryOperand implements Operand {
   private writable: Val | undefined;
 
   constructor(
-    s: InterpreterSemantics, width: Width, resolve: (extra: Val | undefined, width: Width) => { offset: Val; linear: Val }, stack: boolean,
+    s: InterpreterSemantics,
+    width: Width,
+    resolve: (extra: Val | undefined, width: Width) => { offset: Val; linear: Val },
+    stack: boolean,
   ) {
     this.s = s;
     this.width = width;

@@ -20,3 +20,7 @@ export const EXIT_FAULT = FAULT;
 export const EXIT_CALL = CALL;
 /** An instruction asked to leave; it is complete. */
 export const EXIT_LEAVE = 4;
+/** A region is entered often enough to be translated. */
+export const EXIT_HOT = 10;
+/** From a region only: interpret the instruction at RIP without entering a region there. */
+export const INTERPRET = 16;

@@ -25,13 +25,16 @@ const family = (name: string, base: number, digit: number, mean: Meaning, option
 };
 
 type Binary = 'add' | 'or' | 'adc' | 'sbb' | 'and' | 'sub' | 'xor';
-const binary = (op: Binary): Meaning => (s, d, src) => {
-  const b = src.get();
-  d.set(s[op](d.update(), b));
-};
+const binary =
+  (op: Binary): Meaning =>
+  (s, d, src) => {
+    const b = src.get();
+    d.set(s[op](d.update(), b));
+  };
 
 const xadd: Meaning = (s, d, src) => {
-  const a = d.update(), b = src.get();
+  const a = d.update(),
+    b = src.get();
   const sum = s.add(a, b);
   // With equal registers the sum wins: the source is written first.
   if (d.isMemory) {
@@ -51,13 +54,21 @@ const cmpxchg: Meaning = (s, d, src) => {
   const equal = f.op('i64.eq', acc, old);
   if (d.isMemory) {
     d.set(f.select(equal, src.get(), old));
-    f.if(equal, () => {}, () => s.setReg(S.RAX, s.width, old));
+    f.if(
+      equal,
+      () => {},
+      () => s.setReg(S.RAX, s.width, old),
+    );
   } else {
-    f.if(equal, () => d.set(src.get()), () => {
-      // A 32-bit destination keeps its upper half only in the accumulator's stead.
-      s.setReg(S.RAX, s.width, old);
-      d.set(old);
-    });
+    f.if(
+      equal,
+      () => d.set(src.get()),
+      () => {
+        // A 32-bit destination keeps its upper half only in the accumulator's stead.
+        s.setReg(S.RAX, s.width, old);
+        d.set(old);
+      },
+    );
   }
 };
 
@@ -80,10 +91,14 @@ const cmpxchg8b: Meaning = (s, d) => {
   const pair = (high: number, low: number) => f.op('i64.or', f.op('i64.shl', s.reg(high, 32), shift), s.reg(low, 32));
   const equal = f.op('i64.eq', old, pair(S.RDX, S.RAX));
   d.set(f.select(equal, pair(S.RCX, S.RBX), old));
-  f.if(equal, () => {}, () => {
-    s.setReg(S.RAX, 32, s.zx(32, old));
-    s.setReg(S.RDX, 32, f.op('i64.shr_u', old, shift));
-  });
+  f.if(
+    equal,
+    () => {},
+    () => {
+      s.setReg(S.RAX, 32, s.zx(32, old));
+      s.setReg(S.RDX, 32, f.op('i64.shr_u', old, shift));
+    },
+  );
   setZero(s, equal);
 };
 
@@ -91,14 +106,19 @@ const cmpxchg16b: Meaning = (s, d) => {
   const { f } = s;
   s.faultIf(f.op('i32.wrap_i64', f.op('i64.and', d.address(), c64(15n))), 13, c32(0));
   const old = d.update();
-  const low = f.lane('i64x2.extract_lane', 0, old), high = f.lane('i64x2.extract_lane', 1, old);
+  const low = f.lane('i64x2.extract_lane', 0, old),
+    high = f.lane('i64x2.extract_lane', 1, old);
   const equal = f.op('i32.and', f.op('i64.eq', low, s.reg(S.RAX, 64)), f.op('i64.eq', high, s.reg(S.RDX, 64)));
   const swapped = f.lane('i64x2.replace_lane', 1, f.op('i64x2.splat', s.reg(S.RBX, 64)), s.reg(S.RCX, 64));
   d.set(f.select(equal, swapped, old));
-  f.if(equal, () => {}, () => {
-    s.setReg(S.RAX, 64, low);
-    s.setReg(S.RDX, 64, high);
-  });
+  f.if(
+    equal,
+    () => {},
+    () => {
+      s.setReg(S.RAX, 64, low);
+      s.setReg(S.RDX, 64, high);
+    },
+  );
   setZero(s, equal);
 };
 
@@ -111,38 +131,42 @@ export const setZero = (s: Semantics, zero: Val): void => {
 
 // ---- decimal adjustment: rare, but their flags are visible ----
 
-
-const flag = (s: Semantics, bit: number): Val => s.f.op('i32.ne', s.f.op('i32.and', s.readArithmeticFlags(), c32(bit)), c32(0));
+const flag = (s: Semantics, bit: number): Val =>
+  s.f.op('i32.ne', s.f.op('i32.and', s.readArithmeticFlags(), c32(bit)), c32(0));
 
 /** DAA / DAS. */
-const decimalAdjust = (subtract: boolean): Meaning => (s) => {
-  const { f } = s;
-  const old = s.reg(S.RAX, 8);
-  const oldCarry = s.carry();
-  const low = f.op('i32.or', f.op('i64.gt_u', f.op('i64.and', old, c64(15n)), c64(9n)), flag(s, S.AF));
-  const step = subtract ? 'i64.sub' : 'i64.add';
-  const six = f.op('i64.mul', f.op('i64.extend_i32_u', low), c64(6n));
-  const first = f.op(step, old, six);
-  const high = f.op('i32.or', f.op('i64.gt_u', old, c64(0x99n)), oldCarry);
-  const sixty = f.op('i64.mul', f.op('i64.extend_i32_u', high), c64(0x60n));
-  const result = s.zx(8, f.op(step, first, sixty));
-  const borrow = subtract ? f.op('i32.and', low, f.op('i64.lt_u', old, c64(6n))) : c32(0);
-  s.setReg(S.RAX, 8, result);
-  const carry = f.op('i32.or', high, borrow);
-  s.setFlags(result, f.op('i32.or', carry, f.op('i32.shl', low, c32(4))), 8);
-};
+const decimalAdjust =
+  (subtract: boolean): Meaning =>
+  (s) => {
+    const { f } = s;
+    const old = s.reg(S.RAX, 8);
+    const oldCarry = s.carry();
+    const low = f.op('i32.or', f.op('i64.gt_u', f.op('i64.and', old, c64(15n)), c64(9n)), flag(s, S.AF));
+    const step = subtract ? 'i64.sub' : 'i64.add';
+    const six = f.op('i64.mul', f.op('i64.extend_i32_u', low), c64(6n));
+    const first = f.op(step, old, six);
+    const high = f.op('i32.or', f.op('i64.gt_u', old, c64(0x99n)), oldCarry);
+    const sixty = f.op('i64.mul', f.op('i64.extend_i32_u', high), c64(0x60n));
+    const result = s.zx(8, f.op(step, first, sixty));
+    const borrow = subtract ? f.op('i32.and', low, f.op('i64.lt_u', old, c64(6n))) : c32(0);
+    s.setReg(S.RAX, 8, result);
+    const carry = f.op('i32.or', high, borrow);
+    s.setFlags(result, f.op('i32.or', carry, f.op('i32.shl', low, c32(4))), 8);
+  };
 
 /** AAA / AAS. */
-const asciiAdjust = (subtract: boolean): Meaning => (s) => {
-  const { f } = s;
-  const ax = s.reg(S.RAX, 16);
-  const adjust = f.op('i32.or', f.op('i64.gt_u', f.op('i64.and', ax, c64(15n)), c64(9n)), flag(s, S.AF));
-  const amount = f.op('i64.mul', f.op('i64.extend_i32_u', adjust), c64(0x106n));
-  const moved = f.op(subtract ? 'i64.sub' : 'i64.add', ax, amount);
-  const result = f.op('i64.and', moved, c64(0xff0fn));
-  s.setReg(S.RAX, 16, result);
-  s.setFlags(s.zx(8, result), f.op('i32.or', adjust, f.op('i32.shl', adjust, c32(4))), 8);
-};
+const asciiAdjust =
+  (subtract: boolean): Meaning =>
+  (s) => {
+    const { f } = s;
+    const ax = s.reg(S.RAX, 16);
+    const adjust = f.op('i32.or', f.op('i64.gt_u', f.op('i64.and', ax, c64(15n)), c64(9n)), flag(s, S.AF));
+    const amount = f.op('i64.mul', f.op('i64.extend_i32_u', adjust), c64(0x106n));
+    const moved = f.op(subtract ? 'i64.sub' : 'i64.add', ax, amount);
+    const result = f.op('i64.and', moved, c64(0xff0fn));
+    s.setReg(S.RAX, 16, result);
+    s.setFlags(s.zx(8, result), f.op('i32.or', adjust, f.op('i32.shl', adjust, c32(4))), 8);
+  };
 
 const aam: Meaning = (s, divisor) => {
   const { f } = s;
@@ -164,20 +188,30 @@ const aad: Meaning = (s, multiplier) => {
 };
 
 /** ADCX / ADOX: add with one flag as carry, touching only that flag. */
-const addWith = (bit: number, shift: number): Meaning => (s, d, src) => {
-  const { f, width } = s;
-  const flags = s.readArithmeticFlags();
-  const carry = f.op('i64.extend_i32_u', f.op('i32.and', f.op('i32.shr_u', flags, c32(shift)), c32(1)));
-  const a = d.get(), b = src.get();
-  const r = s.zx(width, f.op('i64.add', f.op('i64.add', a, b), carry));
-  const out = f.op('i64.or', f.op('i64.and', a, b), f.op('i64.and', f.op('i64.or', a, b), f.op('i64.xor', r, c64(-1n))));
-  const top = f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_u', out, c64(width - 1))), c32(1));
-  d.set(r);
-  s.writeArithmeticFlags(f.op('i32.or', f.op('i32.and', flags, c32(~bit)), f.op('i32.shl', top, c32(shift))));
-};
+const addWith =
+  (bit: number, shift: number): Meaning =>
+  (s, d, src) => {
+    const { f, width } = s;
+    const flags = s.readArithmeticFlags();
+    const carry = f.op('i64.extend_i32_u', f.op('i32.and', f.op('i32.shr_u', flags, c32(shift)), c32(1)));
+    const a = d.get(),
+      b = src.get();
+    const r = s.zx(width, f.op('i64.add', f.op('i64.add', a, b), carry));
+    const out = f.op(
+      'i64.or',
+      f.op('i64.and', a, b),
+      f.op('i64.and', f.op('i64.or', a, b), f.op('i64.xor', r, c64(-1n))),
+    );
+    const top = f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_u', out, c64(width - 1))), c32(1));
+    d.set(r);
+    s.writeArithmeticFlags(f.op('i32.or', f.op('i32.and', flags, c32(~bit)), f.op('i32.shl', top, c32(shift))));
+  };
 
 const locked: RowOptions = { lock: true, weight: 4 };
-const incDec = (op: 'inc' | 'dec'): Meaning => (s, d: Operand) => d.set(s[op](d.update()));
+const incDec =
+  (op: 'inc' | 'dec'): Meaning =>
+  (s, d: Operand) =>
+    d.set(s[op](d.update()));
 
 export const aluRows: readonly Row[] = [
   ...family('ADD', 0x00, 0, binary('add'), { lock: true }),
@@ -225,4 +259,3 @@ export const cmpxchgPairRows: readonly Row[] = [
   insn('CMPXCHG16B', '0F C7 /1m', 'Mdq', { lock: true, only64: true, wide: true }, cmpxchg16b),
   insn('CMPXCHG8B', '0F C7 /1m', 'Mq', { lock: true }, cmpxchg8b),
 ];
-

@@ -8,18 +8,23 @@ import { insn, type Meaning, type Row, type RowOptions } from './row.ts';
 type BitOperation = 'test' | 'set' | 'reset' | 'complement';
 
 /** BT BTS BTR BTC. A register index with a memory operand reaches beyond the operand: it is a signed bit offset. */
-const bitOperation = (kind: BitOperation): Meaning => (s, d, index) => {
-  const { f, width } = s;
-  const raw = index.get();
-  if (d.isMemory && index.width === d.width && s.width !== 8) {
-    const elements = f.op('i64.shr_s', s.sx(width, raw), c64(width === 16 ? 4n : width === 32 ? 5n : 6n));
-    d.displace(f.op('i64.mul', elements, c64(width / 8)));
-  }
-  changeBit(s, kind, d, raw);
-};
+const bitOperation =
+  (kind: BitOperation): Meaning =>
+  (s, d, index) => {
+    const { f, width } = s;
+    const raw = index.get();
+    if (d.isMemory && index.width === d.width && s.width !== 8) {
+      const elements = f.op('i64.shr_s', s.sx(width, raw), c64(width === 16 ? 4n : width === 32 ? 5n : 6n));
+      d.displace(f.op('i64.mul', elements, c64(width / 8)));
+    }
+    changeBit(s, kind, d, raw);
+  };
 
 /** The immediate forms: the index is taken modulo the operand size. */
-const bitImmediate = (kind: BitOperation): Meaning => (s, d, index) => changeBit(s, kind, d, index.get());
+const bitImmediate =
+  (kind: BitOperation): Meaning =>
+  (s, d, index) =>
+    changeBit(s, kind, d, index.get());
 
 const changeBit = (s: Semantics, kind: BitOperation, d: Operand, raw: Val): void => {
   const { f, width } = s;
@@ -34,23 +39,33 @@ const changeBit = (s: Semantics, kind: BitOperation, d: Operand, raw: Val): void
 };
 
 /** BSF / BSR: the destination keeps its value when the source is zero, as processors do. */
-const scan = (reverse: boolean): Meaning => (s, d, src) => {
-  const { f } = s;
-  const v = src.get();
-  const none = f.op('i64.eqz', v);
-  f.if(none, () => {}, () => d.set(reverse ? f.op('i64.sub', c64(63n), f.op('i64.clz', v)) : f.op('i64.ctz', v)));
-  setZero(s, none);
-};
+const scan =
+  (reverse: boolean): Meaning =>
+  (s, d, src) => {
+    const { f } = s;
+    const v = src.get();
+    const none = f.op('i64.eqz', v);
+    f.if(
+      none,
+      () => {},
+      () => d.set(reverse ? f.op('i64.sub', c64(63n), f.op('i64.clz', v)) : f.op('i64.ctz', v)),
+    );
+    setZero(s, none);
+  };
 
-const countZeros = (leading: boolean): Meaning => (s, d, src) => {
-  const { f, width } = s;
-  const v = src.get();
-  const none = f.op('i64.eqz', v);
-  const count = leading ? f.op('i64.sub', f.op('i64.clz', v), c64(64 - width)) : f.select(none, c64(width), f.op('i64.ctz', v));
-  d.set(count);
-  const zero = f.op('i32.shl', f.op('i64.eqz', count), c32(6));
-  s.writeArithmeticFlags(f.op('i32.or', none, zero));
-};
+const countZeros =
+  (leading: boolean): Meaning =>
+  (s, d, src) => {
+    const { f, width } = s;
+    const v = src.get();
+    const none = f.op('i64.eqz', v);
+    const count = leading
+      ? f.op('i64.sub', f.op('i64.clz', v), c64(64 - width))
+      : f.select(none, c64(width), f.op('i64.ctz', v));
+    d.set(count);
+    const zero = f.op('i32.shl', f.op('i64.eqz', count), c32(6));
+    s.writeArithmeticFlags(f.op('i32.or', none, zero));
+  };
 
 const popcnt: Meaning = (s, d, src) => {
   const { f } = s;
@@ -71,16 +86,18 @@ const andn: Meaning = (s, d, a, b) => {
 };
 
 /** BLSI BLSMSK BLSR: combinations of a value with its negation or predecessor. */
-const lowest = (kind: 'isolate' | 'mask' | 'reset'): Meaning => (s, d, src) => {
-  const { f } = s;
-  const v = src.get();
-  const zero = f.op('i64.eqz', v);
-  let r: Val;
-  if (kind === 'isolate') r = f.op('i64.and', v, f.op('i64.sub', c64(0n), v));
-  else r = s.zx(s.width, f.op(kind === 'mask' ? 'i64.xor' : 'i64.and', v, f.op('i64.sub', v, c64(1n))));
-  d.set(r);
-  bmiFlags(s, r, kind === 'isolate' ? f.op('i32.xor', zero, c32(1)) : zero);
-};
+const lowest =
+  (kind: 'isolate' | 'mask' | 'reset'): Meaning =>
+  (s, d, src) => {
+    const { f } = s;
+    const v = src.get();
+    const zero = f.op('i64.eqz', v);
+    let r: Val;
+    if (kind === 'isolate') r = f.op('i64.and', v, f.op('i64.sub', c64(0n), v));
+    else r = s.zx(s.width, f.op(kind === 'mask' ? 'i64.xor' : 'i64.and', v, f.op('i64.sub', v, c64(1n))));
+    d.set(r);
+    bmiFlags(s, r, kind === 'isolate' ? f.op('i32.xor', zero, c32(1)) : zero);
+  };
 
 /** The low `count` bits of a value, for counts up to 255. */
 const lowBits = (s: Semantics, v: Val, count: Val): Val => {
@@ -110,35 +127,45 @@ const bzhi: Meaning = (s, d, src, control) => {
 };
 
 /** PDEP / PEXT: one step per set bit of the mask. */
-const gatherBits = (deposit: boolean): Meaning => (s, d, src, maskOperand) => {
-  const { f } = s;
-  const mask = f.variable(I64), from = f.variable(I64), out = f.variable(I64), position = f.variable(I64);
-  const v = src.get();
-  f.assign(mask, maskOperand.get());
-  f.assign(from, v);
-  f.assign(out, c64(0n));
-  f.assign(position, c64(0n));
-  f.block((done) =>
-    f.loop((again) => {
-      f.brIf(f.op('i64.eqz', mask), done);
-      const lowestBit = f.op('i64.and', mask, f.op('i64.sub', c64(0n), mask));
-      if (deposit) {
-        const bit = f.op('i64.and', from, c64(1n));
-        f.assign(out, f.op('i64.or', out, f.op('i64.and', f.op('i64.sub', c64(0n), bit), lowestBit)));
-        f.assign(from, f.op('i64.shr_u', from, c64(1n)));
-      } else {
-        const bit = f.op('i64.extend_i32_u', f.op('i64.ne', f.op('i64.and', from, lowestBit), c64(0n)));
-        f.assign(out, f.op('i64.or', out, f.op('i64.shl', bit, position)));
-        f.assign(position, f.op('i64.add', position, c64(1n)));
-      }
-      f.assign(mask, f.op('i64.xor', mask, lowestBit));
-      f.br(again);
-    }),
-  );
-  d.set(out);
-};
+const gatherBits =
+  (deposit: boolean): Meaning =>
+  (s, d, src, maskOperand) => {
+    const { f } = s;
+    const mask = f.variable(I64),
+      from = f.variable(I64),
+      out = f.variable(I64),
+      position = f.variable(I64);
+    const v = src.get();
+    f.assign(mask, maskOperand.get());
+    f.assign(from, v);
+    f.assign(out, c64(0n));
+    f.assign(position, c64(0n));
+    f.block((done) =>
+      f.loop((again) => {
+        f.brIf(f.op('i64.eqz', mask), done);
+        const lowestBit = f.op('i64.and', mask, f.op('i64.sub', c64(0n), mask));
+        if (deposit) {
+          const bit = f.op('i64.and', from, c64(1n));
+          f.assign(out, f.op('i64.or', out, f.op('i64.and', f.op('i64.sub', c64(0n), bit), lowestBit)));
+          f.assign(from, f.op('i64.shr_u', from, c64(1n)));
+        } else {
+          const bit = f.op('i64.extend_i32_u', f.op('i64.ne', f.op('i64.and', from, lowestBit), c64(0n)));
+          f.assign(out, f.op('i64.or', out, f.op('i64.shl', bit, position)));
+          f.assign(position, f.op('i64.add', position, c64(1n)));
+        }
+        f.assign(mask, f.op('i64.xor', mask, lowestBit));
+        f.br(again);
+      }),
+    );
+    d.set(out);
+  };
 
-const named: readonly [string, number, BitOperation][] = [['BT', 4, 'test'], ['BTS', 5, 'set'], ['BTR', 6, 'reset'], ['BTC', 7, 'complement']];
+const named: readonly [string, number, BitOperation][] = [
+  ['BT', 4, 'test'],
+  ['BTS', 5, 'set'],
+  ['BTR', 6, 'reset'],
+  ['BTC', 7, 'complement'],
+];
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
 
 export const bitRows: readonly Row[] = [

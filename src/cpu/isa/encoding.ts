@@ -49,7 +49,10 @@ export const parseEncoding = (text: string): Encoding => {
     vexW = w === 'W0' ? 0 : w === 'W1' ? 1 : undefined;
     at = 1;
   } else {
-    if (words[0] === 'NP' || ((words[0] === '66' || words[0] === 'F3' || words[0] === 'F2') && words[1]?.startsWith('0F'))) {
+    if (
+      words[0] === 'NP' ||
+      ((words[0] === '66' || words[0] === 'F3' || words[0] === 'F2') && words[1]?.startsWith('0F'))
+    ) {
       prefix = words[0] as Mandatory;
       at = 1;
     } else if ((words[0] === 'F3' || words[0] === 'F2') && words.length > 1 && HEX.test(words[1].slice(0, 2))) {
@@ -91,7 +94,8 @@ export const parseEncoding = (text: string): Encoding => {
       modrm = Number.parseInt(word, 16);
       digit = (modrm >> 3) & 7;
       form = modrm >= 0xc0 ? 'reg' : 'mem';
-    } else if (!/^(ib|iw|id|iz|iv|cb|cw|cd|cz|cp|mo|iq)$/.test(word)) throw new Error(`row encoding '${text}': '${word}' is not understood`);
+    } else if (!/^(ib|iw|id|iz|iv|cb|cw|cd|cz|cp|mo|iq)$/.test(word))
+      throw new Error(`row encoding '${text}': '${word}' is not understood`);
   }
   return { map, vex, vexW, prefix, opcode, plusR, hasModrm, digit, form, modrm };
 };
@@ -125,7 +129,13 @@ export const parseRow = (row: Row): ParsedRow => {
   const rm = operands.find((o) => RM_LETTERS.includes(o.letter));
   const onlyMemory = encoding.form === 'mem' || rm?.letter === 'M';
   const onlyRegister = encoding.form === 'reg' || rm?.letter === 'R' || rm?.letter === 'U' || rm?.letter === 'N';
-  return { row, encoding, operands, memoryForm: encoding.hasModrm && !onlyRegister, registerForm: !encoding.hasModrm || !onlyMemory };
+  return {
+    row,
+    encoding,
+    operands,
+    memoryForm: encoding.hasModrm && !onlyRegister,
+    registerForm: !encoding.hasModrm || !onlyMemory,
+  };
 };
 
 /** Operand width in bits for an operand size; 0 when the width code says nothing (far pointers, x87 images). */

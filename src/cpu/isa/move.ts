@@ -9,28 +9,37 @@ const move: Meaning = (_s, d, src) => d.set(src.get());
 const CONDITIONS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G'];
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');
 
-const extend = (signed: boolean): Meaning => (s, d, src) => {
-  const v = src.get();
-  d.set(signed ? s.zx(d.width, s.sx(src.width, v)) : v);
-};
+const extend =
+  (signed: boolean): Meaning =>
+  (s, d, src) => {
+    const v = src.get();
+    d.set(signed ? s.zx(d.width, s.sx(src.width, v)) : v);
+  };
 
 const exchange: Meaning = (_s, a, b) => {
-  const left = a.update(), right = b.get();
+  const left = a.update(),
+    right = b.get();
   a.set(right);
   b.set(left);
 };
 
-const conditionalMove = (code: number): Meaning => (s, d, src) => {
-  const value = src.get();
-  // Written either way: a 32-bit destination is zero-extended even when the condition is false.
-  d.set(s.f.select(s.condition(code), value, d.get()));
-};
+const conditionalMove =
+  (code: number): Meaning =>
+  (s, d, src) => {
+    const value = src.get();
+    // Written either way: a 32-bit destination is zero-extended even when the condition is false.
+    d.set(s.f.select(s.condition(code), value, d.get()));
+  };
 
 /** Reverses the bytes of a value of a width. */
 export const swapBytes = (s: Semantics, v: Val, width: Width): Val => {
   const { f } = s;
   const half = (x: Val, mask: bigint, shift: bigint) =>
-    f.op('i64.or', f.op('i64.and', f.op('i64.shr_u', x, c64(shift)), c64(mask)), f.op('i64.shl', f.op('i64.and', x, c64(mask)), c64(shift)));
+    f.op(
+      'i64.or',
+      f.op('i64.and', f.op('i64.shr_u', x, c64(shift)), c64(mask)),
+      f.op('i64.shl', f.op('i64.and', x, c64(mask)), c64(shift)),
+    );
   let x = half(v, 0x00ff_00ff_00ff_00ffn, 8n);
   if (width === 16) return x;
   x = half(x, 0x0000_ffff_0000_ffffn, 16n);
@@ -74,14 +83,20 @@ const sahf: Meaning = (s) => {
   s.writeArithmeticFlags(f.op('i32.or', f.op('i32.and', s.readArithmeticFlags(), c32(S.OF)), ah));
 };
 
-const salc: Meaning = (s, al) => al.set(s.f.op('i64.and', s.f.op('i64.sub', c64(0n), s.f.op('i64.extend_i32_u', s.carry())), c64(0xffn)));
+const salc: Meaning = (s, al) =>
+  al.set(s.f.op('i64.and', s.f.op('i64.sub', c64(0n), s.f.op('i64.extend_i32_u', s.carry())), c64(0xffn)));
 
 const nothing: Meaning = () => {};
-const carryTo = (make: (s: Semantics) => Val): Meaning => (s) => s.setCarry(make(s));
-const direction = (set: boolean): Meaning => (s) => {
-  const rest = s.state32(S.EFLAGS_REST);
-  s.setState32(S.EFLAGS_REST, set ? s.f.op('i32.or', rest, c32(S.DF)) : s.f.op('i32.and', rest, c32(~S.DF)));
-};
+const carryTo =
+  (make: (s: Semantics) => Val): Meaning =>
+  (s) =>
+    s.setCarry(make(s));
+const direction =
+  (set: boolean): Meaning =>
+  (s) => {
+    const rest = s.state32(S.EFLAGS_REST);
+    s.setState32(S.EFLAGS_REST, set ? s.f.op('i32.or', rest, c32(S.DF)) : s.f.op('i32.and', rest, c32(~S.DF)));
+  };
 
 export const moveRows: readonly Row[] = [
   insn('MOV', '88 /r', 'Eb,Gb', { weight: 40 }, move),
@@ -106,7 +121,9 @@ export const moveRows: readonly Row[] = [
   insn('XCHG', '87 /r', 'Ev,Gv', { lock: true }, exchange),
   insn('XCHG', '90+r', 'Zv,rAX', {}, exchange),
   insn('NOP', '90', '', { weight: 20 }, nothing),
-  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f].filter((n) => n !== 0x18).map((n) => insn('NOP', `0F ${hex(n)} /r`, 'Ev', { weight: n === 0x1f ? 8 : 1 }, nothing)),
+  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f]
+    .filter((n) => n !== 0x18)
+    .map((n) => insn('NOP', `0F ${hex(n)} /r`, 'Ev', { weight: n === 0x1f ? 8 : 1 }, nothing)),
   ...[4, 5, 6, 7].map((n) => insn('NOP', `0F 18 /${n}`, 'Ev', {}, nothing)),
   ...[0, 1, 2, 3].map((n) => insn('NOP', `0F 18 /${n}r`, 'Rv', {}, nothing)),
   insn('NOP', '0F 0D /r', 'Ev', {}, nothing),
@@ -121,12 +138,32 @@ export const moveRows: readonly Row[] = [
   insn('LAHF', '9F', '', {}, lahf),
   insn('SAHF', '9E', '', {}, sahf),
   insn('SALC', 'D6', 'AL', { not64: true, ref: 'sdm:2 "Opcode Map"' }, salc),
-  insn('CLC', 'F8', '', {}, carryTo(() => c32(0))),
-  insn('STC', 'F9', '', {}, carryTo(() => c32(1))),
-  insn('CMC', 'F5', '', {}, carryTo((s) => s.f.op('i32.xor', s.carry(), c32(1)))),
+  insn(
+    'CLC',
+    'F8',
+    '',
+    {},
+    carryTo(() => c32(0)),
+  ),
+  insn(
+    'STC',
+    'F9',
+    '',
+    {},
+    carryTo(() => c32(1)),
+  ),
+  insn(
+    'CMC',
+    'F5',
+    '',
+    {},
+    carryTo((s) => s.f.op('i32.xor', s.carry(), c32(1))),
+  ),
   insn('CLD', 'FC', '', {}, direction(false)),
   insn('STD', 'FD', '', {}, direction(true)),
-  ...CONDITIONS.map((cc, code) => insn(`CMOV${cc}`, `0F ${hex(0x40 + code)} /r`, 'Gv,Ev', { weight: 8, ref: 'sdm:CMOVcc' }, conditionalMove(code))),
+  ...CONDITIONS.map((cc, code) =>
+    insn(`CMOV${cc}`, `0F ${hex(0x40 + code)} /r`, 'Gv,Ev', { weight: 8, ref: 'sdm:CMOVcc' }, conditionalMove(code)),
+  ),
   ...CONDITIONS.map((cc, code) =>
     insn(`SET${cc}`, `0F ${hex(0x90 + code)} /r`, 'Eb', { weight: 8, ref: 'sdm:SETcc' }, (s: Semantics, d: Operand) =>
       d.set(s.f.op('i64.extend_i32_u', s.condition(code))),

@@ -12,7 +12,10 @@ export const multiplyHigh = (s: Semantics, a: Val, b: Val): Val => {
   const { f } = s;
   const low = (v: Val) => f.op('i64.and', v, c64(0xffff_ffffn));
   const high = (v: Val) => f.op('i64.shr_u', v, c64(32n));
-  const a0 = low(a), a1 = high(a), b0 = low(b), b1 = high(b);
+  const a0 = low(a),
+    a1 = high(a),
+    b0 = low(b),
+    b1 = high(b);
   const mid = f.op('i64.add', f.op('i64.mul', a1, b0), high(f.op('i64.mul', a0, b0)));
   const mid2 = f.op('i64.add', f.op('i64.mul', a0, b1), low(mid));
   return f.op('i64.add', f.op('i64.add', f.op('i64.mul', a1, b1), high(mid)), high(mid2));
@@ -47,17 +50,19 @@ const productFlags = (s: Semantics, low: Val, fits: Val, width: Width): void => 
   s.setFlags(low, f.op('i32.mul', lost, c32(S.CF | S.OF)), width);
 };
 
-const wide = (signed: boolean): Meaning => (s, src) => {
-  const { f } = s;
-  const w = src.width;
-  const { low, high, fits } = product(s, s.reg(S.RAX, w), src.get(), w, signed);
-  if (w === 8) s.setReg(S.RAX, 16, f.op('i64.or', low, f.op('i64.shl', high, c64(8n))));
-  else {
-    s.setReg(S.RAX, w, low);
-    s.setReg(S.RDX, w, high);
-  }
-  productFlags(s, low, fits, w);
-};
+const wide =
+  (signed: boolean): Meaning =>
+  (s, src) => {
+    const { f } = s;
+    const w = src.width;
+    const { low, high, fits } = product(s, s.reg(S.RAX, w), src.get(), w, signed);
+    if (w === 8) s.setReg(S.RAX, 16, f.op('i64.or', low, f.op('i64.shl', high, c64(8n))));
+    else {
+      s.setReg(S.RAX, w, low);
+      s.setReg(S.RDX, w, high);
+    }
+    productFlags(s, low, fits, w);
+  };
 
 const imul2: Meaning = (s, d, src) => {
   const { low, fits } = product(s, d.get(), src.get(), d.width, true);
@@ -79,7 +84,9 @@ const mulx: Meaning = (s, high, low, src) => {
 /** Quotient and remainder of a 128-bit dividend by restoring division; the quotient fits in 64 bits. */
 const longDivision = (s: Semantics, high: Val, low: Val, divisor: Val): { quotient: Val; remainder: Val } => {
   const { f } = s;
-  const rest = f.variable(I64), quotient = f.variable(I64), left = f.variable(I64);
+  const rest = f.variable(I64),
+    quotient = f.variable(I64),
+    left = f.variable(I64);
   f.assign(rest, high);
   f.assign(quotient, low);
   f.assign(left, c64(64n));
@@ -123,7 +130,8 @@ const div: Meaning = (s, src) => {
     store(s, w, quotient, f.op('i64.rem_u', x, divisor));
     return;
   }
-  const high = s.reg(S.RDX, 64), low = s.reg(S.RAX, 64);
+  const high = s.reg(S.RDX, 64),
+    low = s.reg(S.RAX, 64);
   s.faultIf(f.op('i64.ge_u', high, divisor), DE);
   f.if(
     f.op('i64.eqz', high),
@@ -154,23 +162,28 @@ const idiv: Meaning = (s, src) => {
     simple(w === 32 ? x : s.sx((w * 2) as Width, x));
     return;
   }
-  const high = s.reg(S.RDX, 64), low = s.reg(S.RAX, 64);
-  f.if(f.op('i64.eq', high, f.op('i64.shr_s', low, c64(63n))), () => simple(low), () => {
-    const negative = f.op('i64.shr_s', high, c64(63n));
-    const opposite = f.op('i64.shr_s', divisor, c64(63n));
-    const magnitude = (v: Val, sign: Val) => f.op('i64.sub', f.op('i64.xor', v, sign), sign);
-    const lowPart = magnitude(low, negative);
-    // Negating 128 bits: the carry into the upper half happens only when the lower half is zero.
-    const borrow = f.op('i64.extend_i32_u', f.op('i32.and', f.op('i64.eqz', low), f.op('i64.ne', negative, c64(0n))));
-    const highPart = f.op('i64.add', f.op('i64.xor', high, negative), borrow);
-    const d = magnitude(divisor, opposite);
-    s.faultIf(f.op('i64.ge_u', highPart, d), DE);
-    const { quotient, remainder } = longDivision(s, highPart, lowPart, d);
-    const sign = f.op('i64.xor', negative, opposite);
-    const limit = f.op('i64.add', c64((1n << 63n) - 1n), f.op('i64.and', sign, c64(1n)));
-    s.faultIf(f.op('i64.gt_u', quotient, limit), DE);
-    store(s, 64, magnitude(quotient, sign), magnitude(remainder, negative));
-  });
+  const high = s.reg(S.RDX, 64),
+    low = s.reg(S.RAX, 64);
+  f.if(
+    f.op('i64.eq', high, f.op('i64.shr_s', low, c64(63n))),
+    () => simple(low),
+    () => {
+      const negative = f.op('i64.shr_s', high, c64(63n));
+      const opposite = f.op('i64.shr_s', divisor, c64(63n));
+      const magnitude = (v: Val, sign: Val) => f.op('i64.sub', f.op('i64.xor', v, sign), sign);
+      const lowPart = magnitude(low, negative);
+      // Negating 128 bits: the carry into the upper half happens only when the lower half is zero.
+      const borrow = f.op('i64.extend_i32_u', f.op('i32.and', f.op('i64.eqz', low), f.op('i64.ne', negative, c64(0n))));
+      const highPart = f.op('i64.add', f.op('i64.xor', high, negative), borrow);
+      const d = magnitude(divisor, opposite);
+      s.faultIf(f.op('i64.ge_u', highPart, d), DE);
+      const { quotient, remainder } = longDivision(s, highPart, lowPart, d);
+      const sign = f.op('i64.xor', negative, opposite);
+      const limit = f.op('i64.add', c64((1n << 63n) - 1n), f.op('i64.and', sign, c64(1n)));
+      s.faultIf(f.op('i64.gt_u', quotient, limit), DE);
+      store(s, 64, magnitude(quotient, sign), magnitude(remainder, negative));
+    },
+  );
 };
 
 const one = (f: (s: Semantics, src: Operand) => void): Meaning => f;

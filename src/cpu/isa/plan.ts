@@ -8,7 +8,8 @@ import { type ParsedRow, parseRow } from './encoding.ts';
 import { rows } from './index.ts';
 
 /** Dispatch number of "look the next record up" and of "run the record's TypeScript routine". */
-export const OP_END = 0, OP_CALL = 1;
+export const OP_END = 0,
+  OP_CALL = 1;
 
 export interface Variant {
   readonly parsed: ParsedRow;
@@ -29,7 +30,8 @@ export interface Plan {
 export const sizesOf = (p: ParsedRow): readonly (0 | 16 | 32 | 64)[] => {
   const codes = p.operands.map((o) => o.width);
   const fixed = p.operands.some((o) => o.fixed === 'rAX');
-  if (p.row.size64 === 'f64' && (codes.includes('v') || codes.includes('z') || p.row.operands === '')) return [16, 32, 64];
+  if (p.row.size64 === 'f64' && (codes.includes('v') || codes.includes('z') || p.row.operands === ''))
+    return [16, 32, 64];
   if (codes.includes('v') || fixed || codes.includes('z')) return [16, 32, 64];
   if (codes.includes('y')) return [32, 64];
   if (p.row.size64 !== undefined || p.row.rep !== undefined || codes.includes('p')) return [16, 32, 64];

@@ -69,9 +69,17 @@ export interface Row extends RowOptions {
 }
 
 export const insn = (name: string, encoding: string, operands: string, options: RowOptions, mean: Meaning): Row => ({
-  name, encoding, operands, ...options, mean,
+  name,
+  encoding,
+  operands,
+  ...options,
+  mean,
 });
 
 export const routine = (name: string, encoding: string, operands: string, options: RowOptions, call: Routine): Row => ({
-  name, encoding, operands, ...options, call,
+  name,
+  encoding,
+  operands,
+  ...options,
+  call,
 });

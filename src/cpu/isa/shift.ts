@@ -60,33 +60,35 @@ const ror: Shift = (s, v, count) => {
 };
 
 /** Rotates through CF: width + 1 bits. The count is below width + 1 and not zero. */
-const throughCarry = (left: boolean): Shift => (s, v, count) => {
-  const { f, width } = s;
-  const carry = f.op('i64.extend_i32_u', s.carry());
-  let result: Val, cf: Val;
-  if (width === 64) {
-    const other = f.op('i64.sub', c64(64n), count);
-    if (left) {
-      const low = f.op('i64.shl', carry, f.op('i64.sub', count, c64(1n)));
-      const wrapped = f.op('i64.shr_u', f.op('i64.shr_u', v, c64(1n)), other);
-      result = f.op('i64.or', f.op('i64.or', f.op('i64.shl', v, count), low), wrapped);
-      cf = bit(s, v, other);
+const throughCarry =
+  (left: boolean): Shift =>
+  (s, v, count) => {
+    const { f, width } = s;
+    const carry = f.op('i64.extend_i32_u', s.carry());
+    let result: Val, cf: Val;
+    if (width === 64) {
+      const other = f.op('i64.sub', c64(64n), count);
+      if (left) {
+        const low = f.op('i64.shl', carry, f.op('i64.sub', count, c64(1n)));
+        const wrapped = f.op('i64.shr_u', f.op('i64.shr_u', v, c64(1n)), other);
+        result = f.op('i64.or', f.op('i64.or', f.op('i64.shl', v, count), low), wrapped);
+        cf = bit(s, v, other);
+      } else {
+        const high = f.op('i64.shl', carry, other);
+        const wrapped = f.op('i64.shl', f.op('i64.shl', v, c64(1n)), other);
+        result = f.op('i64.or', f.op('i64.or', f.op('i64.shr_u', v, count), high), wrapped);
+        cf = bit(s, v, f.op('i64.sub', count, c64(1n)));
+      }
     } else {
-      const high = f.op('i64.shl', carry, other);
-      const wrapped = f.op('i64.shl', f.op('i64.shl', v, c64(1n)), other);
-      result = f.op('i64.or', f.op('i64.or', f.op('i64.shr_u', v, count), high), wrapped);
-      cf = bit(s, v, f.op('i64.sub', count, c64(1n)));
+      const x = f.op('i64.or', v, f.op('i64.shl', carry, c64(width)));
+      const other = f.op('i64.sub', c64(width + 1), count);
+      const [a, b] = left ? [count, other] : [other, count];
+      const turned = f.op('i64.or', f.op('i64.shl', x, a), f.op('i64.shr_u', x, b));
+      result = s.zx(width, turned);
+      cf = bit(s, turned, c64(width));
     }
-  } else {
-    const x = f.op('i64.or', v, f.op('i64.shl', carry, c64(width)));
-    const other = f.op('i64.sub', c64(width + 1), count);
-    const [a, b] = left ? [count, other] : [other, count];
-    const turned = f.op('i64.or', f.op('i64.shl', x, a), f.op('i64.shr_u', x, b));
-    result = s.zx(width, turned);
-    cf = bit(s, turned, c64(width));
-  }
-  return { result, cf, of: left ? xor(s, top(s, result), cf) : xor(s, top(s, result), secondTop(s, result)) };
-};
+    return { result, cf, of: left ? xor(s, top(s, result), cf) : xor(s, top(s, result), secondTop(s, result)) };
+  };
 
 const rotateFlags = (s: Semantics, { cf, of }: Shifted): void => {
   const { f } = s;
@@ -96,67 +98,89 @@ const rotateFlags = (s: Semantics, { cf, of }: Shifted): void => {
 const shiftFlags = (s: Semantics, { result, cf, of }: Shifted): void =>
   s.setFlags(result, s.f.op('i32.or', cf, s.f.op('i32.shl', of, c32(11))));
 
-const shift = (make: Shift, kind: 'shift' | 'rotate' | 'carry'): Meaning => (s, d: Operand, by?: Operand) => {
-  const { f, width } = s;
-  const raw = by === undefined ? c64(1n) : by.get();
-  let count = f.op('i64.and', raw, c64(width === 64 ? 63 : 31));
-  if (kind === 'carry' && width < 32) count = f.op('i64.rem_u', count, c64(width + 1));
-  const v = d.update();
-  const out = f.copy(v);
-  f.if(f.op('i32.eqz', f.op('i64.eqz', count)), () => {
-    const shifted = make(s, v, count);
-    f.assign(out, shifted.result);
-    if (kind === 'shift') shiftFlags(s, shifted);
-    else rotateFlags(s, shifted);
-  });
-  d.set(out);
-};
+const shift =
+  (make: Shift, kind: 'shift' | 'rotate' | 'carry'): Meaning =>
+  (s, d: Operand, by?: Operand) => {
+    const { f, width } = s;
+    const raw = by === undefined ? c64(1n) : by.get();
+    let count = f.op('i64.and', raw, c64(width === 64 ? 63 : 31));
+    if (kind === 'carry' && width < 32) count = f.op('i64.rem_u', count, c64(width + 1));
+    const v = d.update();
+    const out = f.copy(v);
+    f.if(f.op('i32.eqz', f.op('i64.eqz', count)), () => {
+      const shifted = make(s, v, count);
+      f.assign(out, shifted.result);
+      if (kind === 'shift') shiftFlags(s, shifted);
+      else rotateFlags(s, shifted);
+    });
+    d.set(out);
+  };
 
 const group: readonly [string, number, Shift, 'shift' | 'rotate' | 'carry'][] = [
-  ['ROL', 0, rol, 'rotate'], ['ROR', 1, ror, 'rotate'], ['RCL', 2, throughCarry(true), 'carry'], ['RCR', 3, throughCarry(false), 'carry'],
-  ['SHL', 4, shl, 'shift'], ['SHR', 5, shr, 'shift'], ['SAL', 6, shl, 'shift'], ['SAR', 7, sar, 'shift'],
+  ['ROL', 0, rol, 'rotate'],
+  ['ROR', 1, ror, 'rotate'],
+  ['RCL', 2, throughCarry(true), 'carry'],
+  ['RCR', 3, throughCarry(false), 'carry'],
+  ['SHL', 4, shl, 'shift'],
+  ['SHR', 5, shr, 'shift'],
+  ['SAL', 6, shl, 'shift'],
+  ['SAR', 7, sar, 'shift'],
 ];
 
-const double = (left: boolean): Meaning => (s, d, src, by) => {
-  const { f, width } = s;
-  const count = f.op('i64.and', by.get(), c64(width === 64 ? 63 : 31));
-  const fill = src.get();
-  const v = d.update();
-  const out = f.copy(v);
-  f.if(f.op('i32.eqz', f.op('i64.eqz', count)), () => {
-    let result: Val, cf: Val;
-    if (width === 64) {
-      const other = f.op('i64.sub', c64(64n), count);
-      result = left
-        ? f.op('i64.or', f.op('i64.shl', v, count), f.op('i64.shr_u', fill, other))
-        : f.op('i64.or', f.op('i64.shr_u', v, count), f.op('i64.shl', fill, other));
-      cf = bit(s, v, left ? other : f.op('i64.sub', count, c64(1n)));
-    } else if (width === 32) {
-      const both = left ? f.op('i64.or', f.op('i64.shl', v, c64(32n)), fill) : f.op('i64.or', f.op('i64.shl', fill, c64(32n)), v);
-      result = left ? f.op('i64.shr_u', f.op('i64.shl', both, count), c64(32n)) : s.zx(32, f.op('i64.shr_u', both, count));
-      cf = bit(s, v, left ? f.op('i64.sub', c64(32n), count) : f.op('i64.sub', count, c64(1n)));
-    } else {
-      // Counts of 17 to 31 are undefined by the manual; bits of the destination follow those of the source, as processors do.
-      const outer = left ? f.op('i64.or', f.op('i64.shl', v, c64(32n)), f.op('i64.shl', fill, c64(16n))) : f.op('i64.or', f.op('i64.shl', fill, c64(16n)), v);
-      const all = f.op('i64.or', outer, left ? v : f.op('i64.shl', v, c64(32n)));
-      result = s.zx(16, left ? f.op('i64.shr_u', f.op('i64.shl', all, count), c64(32n)) : f.op('i64.shr_u', all, count));
-      cf = bit(s, all, left ? f.op('i64.sub', c64(48n), count) : f.op('i64.sub', count, c64(1n)));
-    }
-    f.assign(out, result);
-    shiftFlags(s, { result, cf, of: xor(s, top(s, result), top(s, v)) });
-  });
-  d.set(out);
-};
+const double =
+  (left: boolean): Meaning =>
+  (s, d, src, by) => {
+    const { f, width } = s;
+    const count = f.op('i64.and', by.get(), c64(width === 64 ? 63 : 31));
+    const fill = src.get();
+    const v = d.update();
+    const out = f.copy(v);
+    f.if(f.op('i32.eqz', f.op('i64.eqz', count)), () => {
+      let result: Val, cf: Val;
+      if (width === 64) {
+        const other = f.op('i64.sub', c64(64n), count);
+        result = left
+          ? f.op('i64.or', f.op('i64.shl', v, count), f.op('i64.shr_u', fill, other))
+          : f.op('i64.or', f.op('i64.shr_u', v, count), f.op('i64.shl', fill, other));
+        cf = bit(s, v, left ? other : f.op('i64.sub', count, c64(1n)));
+      } else if (width === 32) {
+        const both = left
+          ? f.op('i64.or', f.op('i64.shl', v, c64(32n)), fill)
+          : f.op('i64.or', f.op('i64.shl', fill, c64(32n)), v);
+        result = left
+          ? f.op('i64.shr_u', f.op('i64.shl', both, count), c64(32n))
+          : s.zx(32, f.op('i64.shr_u', both, count));
+        cf = bit(s, v, left ? f.op('i64.sub', c64(32n), count) : f.op('i64.sub', count, c64(1n)));
+      } else {
+        // Counts of 17 to 31 are undefined by the manual; bits of the destination follow those of the source, as processors do.
+        const outer = left
+          ? f.op('i64.or', f.op('i64.shl', v, c64(32n)), f.op('i64.shl', fill, c64(16n)))
+          : f.op('i64.or', f.op('i64.shl', fill, c64(16n)), v);
+        const all = f.op('i64.or', outer, left ? v : f.op('i64.shl', v, c64(32n)));
+        result = s.zx(
+          16,
+          left ? f.op('i64.shr_u', f.op('i64.shl', all, count), c64(32n)) : f.op('i64.shr_u', all, count),
+        );
+        cf = bit(s, all, left ? f.op('i64.sub', c64(48n), count) : f.op('i64.sub', count, c64(1n)));
+      }
+      f.assign(out, result);
+      shiftFlags(s, { result, cf, of: xor(s, top(s, result), top(s, v)) });
+    });
+    d.set(out);
+  };
 
 /** Shifts that leave the flags alone (BMI2). */
-const plain = (op: 'i64.shl' | 'i64.shr_u' | 'i64.shr_s'): Meaning => (s, d, src, by) => {
-  const { f, width } = s;
-  const count = f.op('i64.and', by.get(), c64(width - 1));
-  const v = src.get();
-  d.set(s.zx(width, f.op(op, op === 'i64.shr_s' ? s.sx(width, v) : v, count)));
-};
+const plain =
+  (op: 'i64.shl' | 'i64.shr_u' | 'i64.shr_s'): Meaning =>
+  (s, d, src, by) => {
+    const { f, width } = s;
+    const count = f.op('i64.and', by.get(), c64(width - 1));
+    const v = src.get();
+    d.set(s.zx(width, f.op(op, op === 'i64.shr_s' ? s.sx(width, v) : v, count)));
+  };
 
-const rorx: Meaning = (s, d, src, by) => d.set(rotate(s, src.get(), s.f.op('i64.and', by.get(), c64(s.width - 1)), false));
+const rorx: Meaning = (s, d, src, by) =>
+  d.set(rotate(s, src.get(), s.f.op('i64.and', by.get(), c64(s.width - 1)), false));
 
 export const shiftRows: readonly Row[] = [
   ...group.flatMap(([name, digit, make, kind]) => {

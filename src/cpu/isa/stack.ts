@@ -46,7 +46,11 @@ const write = (cpu: Cpu, linear: bigint, width: number, value: bigint): void => 
   else cpu.writeLinear64(linear, BigInt.asUintN(64, value));
 };
 const read = (cpu: Cpu, linear: bigint, width: number): bigint =>
-  width === 16 ? BigInt(cpu.readLinear16(linear)) : width === 32 ? BigInt(cpu.readLinear32(linear)) : cpu.readLinear64(linear);
+  width === 16
+    ? BigInt(cpu.readLinear16(linear))
+    : width === 32
+      ? BigInt(cpu.readLinear32(linear))
+      : cpu.readLinear64(linear);
 
 /** PUSHA: eight registers, rSP as it was; nothing is stored unless all of it can be. */
 const pusha: Routine = (cpu, { operandSize }) => {
@@ -62,7 +66,9 @@ const pusha: Routine = (cpu, { operandSize }) => {
 const popa: Routine = (cpu, { operandSize }) => {
   const bytes = operandSize / 8;
   const sp = cpu.gpr(S.RSP);
-  const values = Array.from({ length: 8 }, (_, i) => read(cpu, slot(cpu, sp + BigInt(bytes * i), bytes, false), operandSize));
+  const values = Array.from({ length: 8 }, (_, i) =>
+    read(cpu, slot(cpu, sp + BigInt(bytes * i), bytes, false), operandSize),
+  );
   for (let i = 0; i < 8; i++) if (7 - i !== S.RSP) cpu.setGpr(7 - i, values[i], operandSize);
   setStack(cpu, sp + BigInt(bytes * 8));
   return undefined;

@@ -92,36 +92,45 @@ const accumulator = (s: Semantics, width: Width): Val => s.reg(S.RAX, width);
 
 const bytesOf = (byte: boolean, s: Semantics): Width => (byte ? 8 : s.width);
 
-const movs = (byte: boolean): Meaning => (s) => {
-  const width = bytesOf(byte, s);
-  const step = new StringStep(s, width / 8);
-  step.repeated(() => {
-    const value = s.memory(step.source(), width).get();
-    s.memory(step.destination(true), width).set(value);
-    step.advance(S.RSI, S.RDI);
-  });
-};
+const movs =
+  (byte: boolean): Meaning =>
+  (s) => {
+    const width = bytesOf(byte, s);
+    const step = new StringStep(s, width / 8);
+    step.repeated(() => {
+      const value = s.memory(step.source(), width).get();
+      s.memory(step.destination(true), width).set(value);
+      step.advance(S.RSI, S.RDI);
+    });
+  };
 
-const stos = (byte: boolean): Meaning => (s) => {
-  const width = bytesOf(byte, s);
-  const step = new StringStep(s, width / 8);
-  step.repeated(() => {
-    s.memory(step.destination(true), width).set(accumulator(s, width));
-    step.advance(S.RDI);
-  });
-};
+const stos =
+  (byte: boolean): Meaning =>
+  (s) => {
+    const width = bytesOf(byte, s);
+    const step = new StringStep(s, width / 8);
+    step.repeated(() => {
+      s.memory(step.destination(true), width).set(accumulator(s, width));
+      step.advance(S.RDI);
+    });
+  };
 
-const lods = (byte: boolean): Meaning => (s) => {
-  const width = bytesOf(byte, s);
-  const step = new StringStep(s, width / 8);
-  step.repeated(() => {
-    s.setReg(S.RAX, width, s.memory(step.source(), width).get());
-    step.advance(S.RSI);
-  });
-};
+const lods =
+  (byte: boolean): Meaning =>
+  (s) => {
+    const width = bytesOf(byte, s);
+    const step = new StringStep(s, width / 8);
+    step.repeated(() => {
+      s.setReg(S.RAX, width, s.memory(step.source(), width).get());
+      step.advance(S.RSI);
+    });
+  };
 
 /** Repetition of SCAS and CMPS also ends when ZF no longer is what the prefix asks. */
-const whileEqual = (s: Semantics) => (f3: Val): Val => s.f.op('i32.eq', s.condition(4), s.f.op('i32.ne', f3, c32(0)));
+const whileEqual =
+  (s: Semantics) =>
+  (f3: Val): Val =>
+    s.f.op('i32.eq', s.condition(4), s.f.op('i32.ne', f3, c32(0)));
 
 const compareWidth = (s: Semantics, width: Width, a: Val, b: Val): void => {
   // SUB at the element's width: the operation width of these rows is that of the element.
@@ -129,26 +138,30 @@ const compareWidth = (s: Semantics, width: Width, a: Val, b: Val): void => {
   s.sub(a, b);
 };
 
-const scas = (byte: boolean): Meaning => (s) => {
-  const width = bytesOf(byte, s);
-  const step = new StringStep(s, width / 8);
-  step.repeated(() => {
-    const value = s.memory(step.destination(false), width).get();
-    compareWidth(s, width, accumulator(s, width), value);
-    step.advance(S.RDI);
-  }, whileEqual(s));
-};
+const scas =
+  (byte: boolean): Meaning =>
+  (s) => {
+    const width = bytesOf(byte, s);
+    const step = new StringStep(s, width / 8);
+    step.repeated(() => {
+      const value = s.memory(step.destination(false), width).get();
+      compareWidth(s, width, accumulator(s, width), value);
+      step.advance(S.RDI);
+    }, whileEqual(s));
+  };
 
-const cmps = (byte: boolean): Meaning => (s) => {
-  const width = bytesOf(byte, s);
-  const step = new StringStep(s, width / 8);
-  step.repeated(() => {
-    const left = s.memory(step.source(), width).get();
-    const right = s.memory(step.destination(false), width).get();
-    compareWidth(s, width, left, right);
-    step.advance(S.RSI, S.RDI);
-  }, whileEqual(s));
-};
+const cmps =
+  (byte: boolean): Meaning =>
+  (s) => {
+    const width = bytesOf(byte, s);
+    const step = new StringStep(s, width / 8);
+    step.repeated(() => {
+      const left = s.memory(step.source(), width).get();
+      const right = s.memory(step.destination(false), width).get();
+      compareWidth(s, width, left, right);
+      step.advance(S.RSI, S.RDI);
+    }, whileEqual(s));
+  };
 
 export const stringRows: readonly Row[] = [
   insn('MOVSB', 'A4', 'Xb,Yb', { rep: 'rep', weight: 6, ref: 'sdm:MOVS' }, movs(true)),

@@ -14,7 +14,9 @@ import { ACV, fault, GP, GuestFault, PFV, SSV } from '../system/fault.ts';
 import { CR0_AM, EXECUTE, PageWalk, READ, WRITE } from './walk.ts';
 
 /** Kinds of access asked by compiled code: low byte of the descriptor is the size in bytes. */
-export const SLOW_WRITE = 0x100, SLOW_UPDATE = 0x200, SLOW_STACK = 0x400;
+export const SLOW_WRITE = 0x100,
+  SLOW_UPDATE = 0x200,
+  SLOW_STACK = 0x400;
 
 const PAGE = 4096;
 
@@ -101,7 +103,8 @@ export class MemoryAccess {
   /** Address for an access at SLOW_LINEAR, or 0 with the fault recorded. */
   slow(descriptor: number): number {
     const { cpu } = this;
-    const low = cpu.get32(S.SLOW_LINEAR), high = cpu.get32(S.SLOW_LINEAR + 4);
+    const low = cpu.get32(S.SLOW_LINEAR),
+      high = cpu.get32(S.SLOW_LINEAR + 4);
     const size = descriptor & 0xff;
     const write = (descriptor & (SLOW_WRITE | SLOW_UPDATE)) !== 0;
     const read = (descriptor & SLOW_WRITE) === 0;
@@ -125,7 +128,8 @@ export class MemoryAccess {
     const bounce = cpu.base + S.BOUNCE;
     const first = Math.min(size, PAGE - this.stagedOffset);
     let leave = this.store(this.stagedHost[0], this.stagedFrame[0], this.stagedOffset, bounce, first);
-    if (first < size) leave = this.store(this.stagedHost[1], this.stagedFrame[1], 0, bounce + first, size - first) || leave;
+    if (first < size)
+      leave = this.store(this.stagedHost[1], this.stagedFrame[1], 0, bounce + first, size - first) || leave;
     return leave ? LEAVE : 0;
   }
 
@@ -181,7 +185,14 @@ export class MemoryAccess {
     const host = this.page(low, high, write, user);
     const { frame } = this.walk;
     if (host !== 0 && !(write && cpu.code.has(host))) {
-      if (!this.implicit) this.fill(low, high, host, true, (write || this.walk.writable) && cpu.physical.page(frame, true) !== 0 && !cpu.code.has(host));
+      if (!this.implicit)
+        this.fill(
+          low,
+          high,
+          host,
+          true,
+          (write || this.walk.writable) && cpu.physical.page(frame, true) !== 0 && !cpu.code.has(host),
+        );
       return host + offset;
     }
     const bounce = cpu.base + S.BOUNCE;
@@ -252,7 +263,9 @@ export class MemoryAccess {
   private stackAccess(segment: number): boolean {
     if (segment >= 0) return segment === S.SS;
     // The record's segment number: see decode/record.ts.
-    return !this.implicit && this.routineSegment < 0 ? this.cpu.u8[this.cpu.get32(S.RECORD) + 13] === S.SS : this.routineSegment === S.SS;
+    return !this.implicit && this.routineSegment < 0
+      ? this.cpu.u8[this.cpu.get32(S.RECORD) + 13] === S.SS
+      : this.routineSegment === S.SS;
   }
   /** Segment of the routine's current operand, -1 while compiled code runs. */
   private routineSegment = -1;
@@ -277,7 +290,14 @@ export class MemoryAccess {
 
   private at(linear: bigint, size: number, read: boolean, write: boolean): number {
     const cut = this.cpu.longMode ? linear : linear & 0xffff_ffffn;
-    return this.access(Number(cut & 0xffff_ffffn), Number((cut >> 32n) & 0xffff_ffffn), size, read, write, this.routineSegment);
+    return this.access(
+      Number(cut & 0xffff_ffffn),
+      Number((cut >> 32n) & 0xffff_ffffn),
+      size,
+      read,
+      write,
+      this.routineSegment,
+    );
   }
 
   read(linear: bigint, size: 1 | 2 | 4): number {
@@ -316,7 +336,8 @@ export class MemoryAccess {
     const user = !this.implicit && cpu.cpl === 3;
     for (let done = 0; done < size; ) {
       const here = cpu.longMode ? BigInt.asUintN(64, linear + BigInt(done)) : (linear + BigInt(done)) & 0xffff_ffffn;
-      const low = Number(here & 0xffff_ffffn), high = Number(here >> 32n);
+      const low = Number(here & 0xffff_ffffn),
+        high = Number(here >> 32n);
       if (cpu.longMode && !canonical(high)) throw fault(this.routineSegment === S.SS ? SSV : GP, 0);
       this.page(low, high, write, user);
       done += PAGE - (low & (PAGE - 1));
@@ -332,7 +353,9 @@ export class MemoryAccess {
   }
 
   copyIn(linear: bigint, into: Uint8Array): boolean {
-    return this.copy(linear, into.length, false, (host, at, size) => into.set(this.cpu.u8.subarray(host, host + size), at));
+    return this.copy(linear, into.length, false, (host, at, size) =>
+      into.set(this.cpu.u8.subarray(host, host + size), at),
+    );
   }
 
   copyOut(linear: bigint, from: Uint8Array): boolean {
@@ -342,12 +365,18 @@ export class MemoryAccess {
     });
   }
 
-  private copy(linear: bigint, length: number, write: boolean, move: (host: number, at: number, size: number) => void): boolean {
+  private copy(
+    linear: bigint,
+    length: number,
+    write: boolean,
+    move: (host: number, at: number, size: number) => void,
+  ): boolean {
     const { cpu, walk } = this;
     for (let done = 0; done < length; ) {
       const sum = linear + BigInt(done);
       const here = cpu.longMode ? BigInt.asUintN(64, sum) : sum & 0xffff_ffffn;
-      const low = Number(here & 0xffff_ffffn), high = Number(here >> 32n);
+      const low = Number(here & 0xffff_ffffn),
+        high = Number(here >> 32n);
       if (cpu.longMode && !canonical(high)) return false;
       if (!walk.translate(high, low, write ? WRITE : READ, false, false)) return false;
       const host = cpu.physical.page(walk.frame, write);
@@ -387,7 +416,8 @@ export class MemoryAccess {
       const base = segment >= S.FS ? cpu.get64(at) : 0n;
       return BigInt.asUintN(64, base + offset);
     }
-    if (!this.segmentAllows(segment, Number(offset & 0xffff_ffffn), size, write)) throw fault(segment === S.SS ? SSV : GP, 0);
+    if (!this.segmentAllows(segment, Number(offset & 0xffff_ffffn), size, write))
+      throw fault(segment === S.SS ? SSV : GP, 0);
     return (cpu.get64(at) + offset) & 0xffff_ffffn;
   }
 

@@ -7,17 +7,36 @@
 import type { Cpu } from '../cpu.ts';
 import { AC, CR0, CR3, CR4, EFER, EFLAGS_REST, PDPTE } from '../state.ts';
 
-export const CR0_WP = 1 << 16, CR0_AM = 1 << 18, CR0_PG = 1 << 31;
-export const CR4_PSE = 1 << 4, CR4_PAE = 1 << 5, CR4_PGE = 1 << 7, CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21;
-export const EFER_LMA = 1 << 10, EFER_NXE = 1 << 11;
+export const CR0_WP = 1 << 16,
+  CR0_AM = 1 << 18,
+  CR0_PG = 1 << 31;
+export const CR4_PSE = 1 << 4,
+  CR4_PAE = 1 << 5,
+  CR4_PGE = 1 << 7,
+  CR4_SMEP = 1 << 20,
+  CR4_SMAP = 1 << 21;
+export const EFER_LMA = 1 << 10,
+  EFER_NXE = 1 << 11;
 
-export const READ = 0, WRITE = 1, EXECUTE = 2;
+export const READ = 0,
+  WRITE = 1,
+  EXECUTE = 2;
 export type Access = typeof READ | typeof WRITE | typeof EXECUTE;
 
 /** Page-fault error code bits. */
-export const PFEC_P = 1, PFEC_W = 2, PFEC_U = 4, PFEC_RSVD = 8, PFEC_I = 16;
+export const PFEC_P = 1,
+  PFEC_W = 2,
+  PFEC_U = 4,
+  PFEC_RSVD = 8,
+  PFEC_I = 16;
 
-const P = 1, RW = 2, US = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100;
+const P = 1,
+  RW = 2,
+  US = 4,
+  A = 0x20,
+  D = 0x40,
+  PS = 0x80,
+  G = 0x100;
 const NX_HIGH = 0x8000_0000;
 
 export class PageWalk {
@@ -92,8 +111,11 @@ export class PageWalk {
     const nx = (cpu.get32(EFER) & EFER_NXE) !== 0 && (cpu.get32(CR4) & CR4_PAE) !== 0;
     const reportsFetch = nx || (cpu.get32(CR4) & CR4_SMEP) !== 0;
     this.error =
-      (present ? PFEC_P : 0) | (access === WRITE ? PFEC_W : 0) | (user ? PFEC_U : 0) |
-      (reserved ? PFEC_RSVD : 0) | (access === EXECUTE && reportsFetch ? PFEC_I : 0);
+      (present ? PFEC_P : 0) |
+      (access === WRITE ? PFEC_W : 0) |
+      (user ? PFEC_U : 0) |
+      (reserved ? PFEC_RSVD : 0) |
+      (access === EXECUTE && reportsFetch ? PFEC_I : 0);
     return false;
   }
 
@@ -104,16 +126,24 @@ export class PageWalk {
     if ((pde & PS) !== 0 && (cr4 & CR4_PSE) !== 0) {
       // Bits 13-20 extend the address to 40 bits; bit 21 is reserved.
       const extension = (pde >>> 13) & 0xff;
-      if ((pde & (1 << 21)) !== 0 || extension >>> Math.max(0, this.cpu.model.physicalBits - 32) !== 0) return this.fail(true, access, user, true);
+      if ((pde & (1 << 21)) !== 0 || extension >>> Math.max(0, this.cpu.model.physicalBits - 32) !== 0)
+        return this.fail(true, access, user, true);
       if (!this.permitted(access, user, implicit, (pde & US) !== 0, (pde & RW) !== 0, false)) return false;
       this.mark(access === WRITE ? A | D : A);
-      return this.done(extension * 0x10_0000 + (pde >>> 22) * 1024 + ((low >>> 12) & 0x3ff), (pde & US) !== 0, (pde & RW) !== 0, user);
+      return this.done(
+        extension * 0x10_0000 + (pde >>> 22) * 1024 + ((low >>> 12) & 0x3ff),
+        (pde & US) !== 0,
+        (pde & RW) !== 0,
+        user,
+      );
     }
-    const pdeHost = this.entryHost, pdeFrame = this.entryFrame;
+    const pdeHost = this.entryHost,
+      pdeFrame = this.entryFrame;
     this.read(pde >>> 12, ((low >>> 12) & 0x3ff) << 2, false);
     const pte = this.entryLow;
     if ((pte & P) === 0) return this.fail(false, access, user, false);
-    const userPage = (pde & pte & US) !== 0, writable = (pde & pte & RW) !== 0;
+    const userPage = (pde & pte & US) !== 0,
+      writable = (pde & pte & RW) !== 0;
     if (!this.permitted(access, user, implicit, userPage, writable, false)) return false;
     this.mark(access === WRITE ? A | D : A);
     this.markOther(pde, pdeHost, pdeFrame);
@@ -131,11 +161,22 @@ export class PageWalk {
   private readonly upperHost = new Uint32Array(4);
   private readonly upperFrame = new Float64Array(4);
 
-  private walkPae(high: number, low: number, access: Access, user: boolean, implicit: boolean, long: boolean, nxe: boolean): boolean {
+  private walkPae(
+    high: number,
+    low: number,
+    access: Access,
+    user: boolean,
+    implicit: boolean,
+    long: boolean,
+    nxe: boolean,
+  ): boolean {
     const { cpu } = this;
-    const physHigh = cpu.model.physicalBits > 32 ? (0x000f_ffff & ~((1 << (cpu.model.physicalBits - 32)) - 1)) >>> 0 : 0x000f_ffff;
+    const physHigh =
+      cpu.model.physicalBits > 32 ? (0x000f_ffff & ~((1 << (cpu.model.physicalBits - 32)) - 1)) >>> 0 : 0x000f_ffff;
     const reservedHigh = nxe ? physHigh : (physHigh | NX_HIGH) >>> 0;
-    let userPage = true, writable = true, noExecute = false;
+    let userPage = true,
+      writable = true,
+      noExecute = false;
     let depth = 0;
     let table: number;
     let level: number;
@@ -152,14 +193,24 @@ export class PageWalk {
     }
     for (;;) {
       const index =
-        level === 4 ? (high >>> 7) & 511 : level === 3 ? ((high & 0x7f) << 2) | (low >>> 30) : level === 2 ? (low >>> 21) & 511 : (low >>> 12) & 511;
+        level === 4
+          ? (high >>> 7) & 511
+          : level === 3
+            ? ((high & 0x7f) << 2) | (low >>> 30)
+            : level === 2
+              ? (low >>> 21) & 511
+              : (low >>> 12) & 511;
       this.read(table, index << 3, true);
-      const entryLow = this.entryLow, entryHigh = this.entryHigh;
+      const entryLow = this.entryLow,
+        entryHigh = this.entryHigh;
       if ((entryLow & P) === 0) return this.fail(false, access, user, false);
       const large = (entryLow & PS) !== 0 && level > 1;
       if (
         (entryHigh & (long ? reservedHigh : reservedHigh | 0x7ff0_0000)) !== 0 ||
-        (large && (level === 4 || (level === 3 && (entryLow & 0x3fff_e000) !== 0) || (level === 2 && (entryLow & 0x001f_e000) !== 0)))
+        (large &&
+          (level === 4 ||
+            (level === 3 && (entryLow & 0x3fff_e000) !== 0) ||
+            (level === 2 && (entryLow & 0x001f_e000) !== 0)))
       )
         return this.fail(true, access, user, true);
       userPage &&= (entryLow & US) !== 0;
@@ -184,7 +235,14 @@ export class PageWalk {
     }
   }
 
-  private permitted(access: Access, user: boolean, implicit: boolean, userPage: boolean, writable: boolean, noExecute: boolean): boolean {
+  private permitted(
+    access: Access,
+    user: boolean,
+    implicit: boolean,
+    userPage: boolean,
+    writable: boolean,
+    noExecute: boolean,
+  ): boolean {
     const { cpu } = this;
     let allowed: boolean;
     if (user) allowed = userPage && (access !== WRITE || writable) && (access !== EXECUTE || !noExecute);

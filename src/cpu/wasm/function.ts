@@ -7,8 +7,20 @@
  */
 import { Bytes } from './bytes.ts';
 import {
-  F32, F64, I32, I64, LANES, LOADS, OPS, STORES, V128,
-  type LaneOp, type LoadOp, type Op, type StoreOp, type ValType,
+  F32,
+  F64,
+  I32,
+  I64,
+  LANES,
+  type LaneOp,
+  LOADS,
+  type LoadOp,
+  OPS,
+  type Op,
+  STORES,
+  type StoreOp,
+  V128,
+  type ValType,
 } from './opcodes.ts';
 
 /** A value: a local, or a constant that is written where it is used. */
@@ -20,7 +32,11 @@ export type Val =
 export type Label = number;
 
 export const c32 = (value: number): Val => ({ type: I32, local: -1, constant: value | 0 });
-export const c64 = (value: bigint | number): Val => ({ type: I64, local: -1, constant: BigInt.asIntN(64, BigInt(value)) });
+export const c64 = (value: bigint | number): Val => ({
+  type: I64,
+  local: -1,
+  constant: BigInt.asIntN(64, BigInt(value)),
+});
 
 const TYPES: readonly ValType[] = [I32, I64, F32, F64, V128];
 
@@ -208,7 +224,11 @@ export class FunctionBody {
   /** Value of one of two computations, of which only the chosen one runs. */
   either(condition: Val, then: () => Val, otherwise: () => Val, type: ValType): Val {
     const out = this.temp(type);
-    this.if(condition, () => this.assign(out, then()), () => this.assign(out, otherwise()));
+    this.if(
+      condition,
+      () => this.assign(out, then()),
+      () => this.assign(out, otherwise()),
+    );
     return out;
   }
 

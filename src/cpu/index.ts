@@ -1,0 +1,17 @@
+/** The processor: what the layers above may use. */
+export { Cpu, type CpuPorts } from './cpu.ts';
+export { CodeCache } from './decode/cache.ts';
+export { type CodeSize, type DecodeResult, Decoder } from './decode/decoder.ts';
+export type { Insn } from './decode/insn.ts';
+export { buildInterpreter } from './interpret/build.ts';
+export { createInterpreter, type Interpreter } from './interpret/instance.ts';
+export {
+  type CpuModel,
+  type InterruptLine,
+  NO_PAGE,
+  type PhysicalMemory,
+  type PortIo,
+  type TrapOutcome,
+  type TrapSink,
+} from './ports.ts';
+export * as STATE from './state.ts';
