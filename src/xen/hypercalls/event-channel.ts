@@ -135,9 +135,8 @@ function describe(into: ValueOf<typeof evtchn_status>, state: ChannelState): voi
       break;
     case 'unbound':
       into.status = EVTCHNSTAT_unbound;
-      u.interdomain = interdomain;
-      // The port behind the domain id keeps the caller's bytes.
-      u.unbound = { dom: state.remote };
+      // The domain id is at the same place in both forms; what is behind it keeps the caller's bytes.
+      u.interdomain = { dom: state.remote, port: interdomain.port };
       break;
     case 'interdomain':
       into.status = EVTCHNSTAT_interdomain;
