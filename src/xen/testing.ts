@@ -1,7 +1,7 @@
 /** Stand-ins for tests of this layer: a processor without instructions, a clock moved by hand, a domain of a few pages. */
 import { encode, type Type } from '../abi/xen/struct.ts';
 import { domId, vcpuId } from '../base/int.ts';
-import { EFLAGS_REST } from '../cpu/state.ts';
+import { EFLAGS_REST, RIP } from '../cpu/state.ts';
 import { GuestMemory } from '../machine/memory/guest-memory.ts';
 import type { Alarm, DomainConfig, SystemTime } from './domain.ts';
 import { Domain } from './domain.ts';
@@ -78,6 +78,12 @@ export class StubCpu implements GuestCpu {
   }
   set eflags(value: number) {
     this.set32(EFLAGS_REST, value);
+  }
+  get rip(): bigint {
+    return this.get64(RIP);
+  }
+  set rip(value: bigint) {
+    this.set64(RIP, value);
   }
   setSegment(n: number, selector: number, base: bigint, limit: number, attr: number): void {
     const at = 0x100 + n * 32;
@@ -164,6 +170,11 @@ export class TestDomain {
 
   cpu(id: number): StubCpu {
     return this.domain.vcpus[id].cpu as StubCpu;
+  }
+
+  /** Why the domain shut down; undefined while it runs. */
+  shutdownReason(): number | undefined {
+    return this.domain.shutdownState?.reason;
   }
 
   /** Makes a vCPU initialised and up, as the tool stack does with vCPU 0. */

@@ -60,6 +60,11 @@ export class VcpuTimers {
     if (period !== 0n) this.tick();
   }
 
+  /** Period a vCPU is created with; the first tick comes when it first runs. */
+  presetPeriod(period: bigint): void {
+    this.period = period;
+  }
+
   /** The vCPU was put on the processor: a missed tick arrives, once. */
   entered(): void {
     if (this.period !== 0n) this.tick();

@@ -30,6 +30,9 @@ export interface PollState {
   readonly ports: readonly number[];
 }
 
+/** PV vCPUs start with a 100 Hz periodic timer, ns. */
+const PV_TICK = 10_000_000n;
+
 export class Vcpu {
   readonly id: VcpuId;
   readonly domain: Domain;
@@ -55,6 +58,7 @@ export class Vcpu {
     this.id = id;
     this.cpu = cpu;
     this.runstateEntryTime = domain.now();
+    if (!domain.isHvm) this.timers.presetPeriod(PV_TICK);
     this.timers = new VcpuTimers(this);
   }
 
@@ -139,12 +143,14 @@ export class Vcpu {
   /** Derives the runstate from the flags after any change of them. */
   settle(): void {
     if (this.isRunnable) {
-      if (this.runstateValue !== RUNSTATE_running && this.runstateValue !== RUNSTATE_runnable) this.setRunstate(RUNSTATE_runnable);
+      if (this.runstateValue !== RUNSTATE_running && this.runstateValue !== RUNSTATE_runnable)
+        this.setRunstate(RUNSTATE_runnable);
       return;
     }
     if (this.running) this.cpu.requestExit();
     else if (this.runstateValue === RUNSTATE_runnable) this.setRunstate(this.offRunstate());
-    else if (this.runstateValue === RUNSTATE_blocked && (this.pauseFlags & VPF_blocked) === 0) this.setRunstate(RUNSTATE_offline);
+    else if (this.runstateValue === RUNSTATE_blocked && (this.pauseFlags & VPF_blocked) === 0)
+      this.setRunstate(RUNSTATE_offline);
   }
 
   /** State of a vCPU that leaves the processor: blocked when that is among its reasons, offline when otherwise held, else runnable. */

@@ -136,7 +136,7 @@ function describe(into: ValueOf<typeof evtchn_status>, state: ChannelState): voi
     case 'unbound':
       into.status = EVTCHNSTAT_unbound;
       // The domain id is at the same place in both forms; what is behind it keeps the caller's bytes.
-      u.interdomain = { dom: state.remote, port: interdomain.port };
+      u.interdomain = { dom: state.remote, port: interdomain?.port ?? 0 };
       break;
     case 'interdomain':
       into.status = EVTCHNSTAT_interdomain;

@@ -154,9 +154,9 @@ test('VCPUOP_up: EINVAL before initialise, then idempotent', () => {
 test('VCPUOP_down: the last vCPU powers the domain off', () => {
   const d = make();
   assert.equal(op(d, v.VCPUOP_down, 1), 0);
-  assert.equal(d.domain.shutdownState, undefined);
+  assert.equal(d.shutdownReason(), undefined);
   assert.equal(op(d, v.VCPUOP_down, 0), 0);
-  assert.equal(d.domain.shutdownState?.reason, 0);
+  assert.equal(d.shutdownReason(), 0);
 });
 
 test('VCPUOP_get_runstate_info: EFAULT; times sum up to the time since creation in both layouts', () => {
