@@ -58,8 +58,8 @@ export class Vcpu {
     this.id = id;
     this.cpu = cpu;
     this.runstateEntryTime = domain.now();
-    if (!domain.isHvm) this.timers.presetPeriod(PV_TICK);
     this.timers = new VcpuTimers(this);
+    if (!domain.isHvm) this.timers.presetPeriod(PV_TICK);
   }
 
   get isOnline(): boolean {
