@@ -50,6 +50,9 @@ export class Cpu {
   private readonly interpreter: InterpreterEntry;
   private exit = false;
   private nmi = false;
+  /** Budget of the present run, and what of it is not in the present slice. */
+  private granted = 0;
+  private unsliced = 0;
 
   constructor(id: number, base: number, ports: CpuPorts, code: CodeCache, interpreter: InterpreterEntry) {
     this.id = id;
@@ -312,6 +315,7 @@ export class Cpu {
   run(budget: number): number {
     let left = budget;
     this.exit = false;
+    this.granted = budget;
     while (left > 0 && !this.exit) {
       const shadow = this.get32(S.SHADOW);
       if (shadow === 0) {
@@ -323,12 +327,19 @@ export class Cpu {
       if (watching && checkBreakpoints(this, shadow === 2)) continue;
       const slice = shadow !== 0 || stepping || watching ? 1 : left;
       this.set32(S.BUDGET, slice);
+      this.unsliced = left - slice;
       this.step();
       left -= slice - this.get32(S.BUDGET);
       if ((stepping || watching) && slice !== this.get32(S.BUDGET))
         this.finishStep(stepping && this.get32(S.SHADOW) !== 2);
     }
+    this.granted = 0;
     return budget - left;
+  }
+
+  /** Instructions started in the present {@link run}, the current one included; 0 outside of it. */
+  get executed(): number {
+    return this.granted === 0 ? 0 : this.granted - this.unsliced - this.get32(S.BUDGET);
   }
 
   /** Delivers one waiting event; false when there is none. */
@@ -381,6 +392,9 @@ export class Cpu {
             this.set32(S.BUDGET, this.get32(S.BUDGET) - 1);
             return;
           }
+          break;
+        case status.EXIT_HOT:
+          this.code.translate(this);
           break;
         case status.EXIT_FAULT:
           this.raise(

@@ -6,10 +6,12 @@
  * instruction that crosses a page belongs to two pages and is looked up by TypeScript each time, which checks both mappings.
  */
 import type { Cpu } from '../cpu.ts';
+import { REGION_SLOTS } from '../interpret/slots.ts';
 import { OP_CALL, OP_END } from '../isa/plan.ts';
 import { routine } from '../isa/row.ts';
 import * as S from '../state.ts';
 import { fault, GP, UD } from '../system/fault.ts';
+import { type Block, discover } from '../translate/discover.ts';
 import { type CodeSize, type Decoded, Decoder } from './decoder.ts';
 import type { Insn } from './insn.ts';
 import { R_IMMEDIATE, R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
@@ -48,6 +50,9 @@ const tooLongRow = routine('(over 15 bytes)', '0F 0B', '', {}, () => {
   throw fault(GP, 0);
 });
 
+/** Compiles a region into a slot of the interpreter's table. */
+export type RegionCompiler = (slot: number, blocks: readonly Block[], entry: number, mode: number) => void;
+
 export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   private readonly marked = new Uint8Array(1 << 20);
@@ -63,6 +68,10 @@ export class CodeCache {
   private readonly straddle = new Uint8Array(32);
   /** Times everything was dropped because the cache was full. */
   flushes = 0;
+  /** Regions made so far. */
+  translated = 0;
+  private regions = 0;
+  private compiler: RegionCompiler | undefined;
 
   constructor(memory: WebAssembly.Memory, begin: number, size: number, options: { forcedEmulation: boolean }) {
     this.view = new DataView(memory.buffer);
@@ -72,6 +81,34 @@ export class CodeCache {
     this.end = begin + size;
     this.next = begin;
     this.decoder = new Decoder(options);
+  }
+
+  /** Lets hot code be translated: `compile` turns a region's module into an entry in the interpreter's table. */
+  translateWith(compiler: RegionCompiler): void {
+    this.compiler = compiler;
+  }
+
+  /** The place at RIP is hot: translates the region that begins there, if one can. */
+  translate(cpu: Cpu): void {
+    if (this.compiler === undefined) return;
+    const linear = cpu.code64 ? cpu.rip : (cpu.get64(S.CS_BASE) + cpu.rip) & 0xffff_ffffn;
+    const host = cpu.mem.fetchPage(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
+    const page = this.pages.get(host);
+    const mode = cpu.get32(S.MODE);
+    const table = page?.tables.get(mode);
+    if (page === undefined || table === undefined) return;
+    const entry = Number(linear & 0xfffn);
+    const blocks = discover(this.decoder, this.bytes, host, entry, cpu.codeSize);
+    if (blocks.length === 0) return;
+    if (this.regions >= REGION_SLOTS) {
+      this.flush();
+      return;
+    }
+    for (const block of blocks) this.cover(page, block.offset, block.end);
+    const slot = this.regions++;
+    this.compiler(slot, blocks, entry, mode);
+    this.words[(table + entry * 8 + 4) >>> 2] = (0x8000_0000 | slot) >>> 0;
+    this.translated++;
   }
 
   attach(cpu: Cpu): void {
@@ -92,6 +129,7 @@ export class CodeCache {
     for (const page of this.pages.values()) this.marked[page.host >>> 12] = 0;
     this.pages.clear();
     this.insns.length = 0;
+    this.regions = 0;
     this.next = this.begin;
     this.flushes++;
     for (const cpu of this.cpus) cpu.mem.flushCode();

@@ -15,10 +15,8 @@ import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
+import { REGION_SLOTS } from './slots.ts';
 import * as status from './status.ts';
-
-/** Regions that can exist at a time. */
-export const REGION_SLOTS = 4096;
 
 export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const plan = instructionPlan();

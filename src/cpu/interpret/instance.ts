@@ -1,7 +1,9 @@
 /** The interpreter bound to one linear memory and the vCPUs in it. */
 import type { Cpu } from '../cpu.ts';
+import type { RegionCompiler } from '../decode/cache.ts';
 import { HELPERS } from '../fpu/helpers.ts';
 import * as S from '../state.ts';
+import { buildRegion } from '../translate/region.ts';
 import { buildInterpreter } from './build.ts';
 
 /** Runs from a record (0: look RIP up) until something needs attention; an EXIT_* number. */
@@ -11,6 +13,8 @@ export interface Interpreter {
   readonly run: InterpreterEntry;
   /** Makes a vCPU known; its state block begins at `base`. */
   attach(cpu: Cpu): void;
+  /** Translates blocks of guest code into a slot of the region table. */
+  readonly compile: RegionCompiler;
 }
 
 /** `prebuilt` is the module's bytes when they were built ahead; otherwise they are built now, which takes some tens of milliseconds. */
@@ -21,7 +25,7 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
   HELPERS.forEach((helper, i) => {
     helpers[String(i)] = (base: number, a: number, b: number) => helper(of(base), a, b);
   });
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(prebuilt ?? buildInterpreter()), {
+  const imports = {
     env: {
       memory,
       slow: (base: number, descriptor: number) => of(base).mem.slow(descriptor),
@@ -30,9 +34,15 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
         of(base).mem.checkSegment(segment, offset, descriptor),
     },
     helpers,
-  });
+  };
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(prebuilt ?? buildInterpreter()), imports);
+  const regions = instance.exports['regions'] as WebAssembly.Table;
   return {
     run: instance.exports['run'] as InterpreterEntry,
+    compile: (slot, blocks, entry, mode) => {
+      const region = new WebAssembly.Instance(new WebAssembly.Module(buildRegion(blocks, entry, mode)), imports);
+      regions.set(slot, region.exports['region']);
+    },
     attach: (cpu) => {
       cpus[Math.floor(cpu.base / S.CPU_BLOCK)] = cpu;
     },

@@ -32,13 +32,13 @@ const STORE = { 8: 'i64.store8', 16: 'i64.store16', 32: 'i64.store32', 64: 'i64.
 
 export class InterpreterSemantics extends Emitter {
   readonly f: FunctionBody;
-  readonly width: Width;
-  readonly variant: Variant;
+  width: Width;
+  variant: Variant;
   readonly imports: Imports;
   readonly cpu: Val;
   readonly record: Val;
   readonly ip: Val;
-  private readonly result: Val;
+  protected readonly result: Val;
 
   constructor(f: FunctionBody, variant: Variant, imports: Imports) {
     super();
@@ -96,7 +96,7 @@ export class InterpreterSemantics extends Emitter {
   status(bits: number): void {
     this.f.assign(this.result, this.f.op('i32.or', this.result, c32(bits)));
   }
-  private statusFrom(v: Val): void {
+  protected statusFrom(v: Val): void {
     this.f.assign(this.result, this.f.op('i32.or', this.result, v));
   }
 
@@ -144,11 +144,26 @@ export class InterpreterSemantics extends Emitter {
     this.setState32(S.FAULT_VECTOR, c32(vector));
     this.setState32(S.FAULT_HAS_CODE, c32(code === undefined ? 0 : 1));
     if (code !== undefined) this.setState32(S.FAULT_CODE, code);
-    this.f.return(c32(status.FAULT));
+    this.stop();
   }
 
   faultRecorded(condition: Val): void {
-    this.f.if(condition, () => this.f.return(c32(status.FAULT)));
+    this.f.if(condition, () => this.stop());
+  }
+
+  /** Ends the instruction with the fault that is recorded. */
+  protected stop(): void {
+    this.f.return(c32(status.FAULT));
+  }
+  /** Before calling out: makes RIP and the rest of the state block exact. */
+  protected synchronise(): void {}
+  /** Bits for a slow access: whose segment the access has. */
+  protected slowBits(stack: boolean): number {
+    return stack ? SLOW_STACK : 0;
+  }
+  /** Alignment rule and segment of the current memory operand. */
+  operandSegment(): Val {
+    return this.field8(R.R_SEGMENT);
   }
 
   callHelper(index: number, a: Val, b: Val): Val {
@@ -172,17 +187,15 @@ export class InterpreterSemantics extends Emitter {
   // ---- memory ----
 
   segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
+    const segmented = this.f.op('i32.and', this.field8(R.R_FLAGS), c32(R.RECORD_SEGMENTED));
+    this.f.if(segmented, () => this.checkSegment(segment, offset, bytes, write));
+  }
+
+  protected checkSegment(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
     const { f } = this;
-    const segmented = f.op('i32.and', this.field8(R.R_FLAGS), c32(R.RECORD_SEGMENTED));
-    f.if(segmented, () => {
-      const number = typeof segment === 'number' ? c32(segment) : segment;
-      const refused = f.call(
-        this.imports.segment,
-        [this.cpu, number, f.op('i32.wrap_i64', offset), c32(bytes | (write ? SLOW_WRITE : 0))],
-        I32,
-      );
-      this.faultRecorded(refused);
-    });
+    const number = typeof segment === 'number' ? c32(segment) : segment;
+    const descriptor = c32(bytes | (write ? SLOW_WRITE : 0));
+    this.faultRecorded(f.call(this.imports.segment, [this.cpu, number, f.op('i32.wrap_i64', offset), descriptor], I32));
   }
 
   /** Host address for an access, through the TLB; leaves the handler when it faults. */
@@ -203,9 +216,10 @@ export class InterpreterSemantics extends Emitter {
       () => {
         this.setState64(S.SLOW_LINEAR, linear);
         const descriptor =
-          bytes | (kind === 'write' ? SLOW_WRITE : kind === 'update' ? SLOW_UPDATE : 0) | (stack ? SLOW_STACK : 0);
+          bytes | (kind === 'write' ? SLOW_WRITE : kind === 'update' ? SLOW_UPDATE : 0) | this.slowBits(stack);
+        this.synchronise();
         const at = f.call(this.imports.slow, [this.cpu, c32(descriptor)], I32);
-        f.if(f.op('i32.eqz', at), () => f.return(c32(status.FAULT)));
+        f.if(f.op('i32.eqz', at), () => this.stop());
         return at;
       },
       I32,
@@ -362,7 +376,7 @@ export const fixedWidth = (name: string, size: number): number =>
 export const fixedOffset = (name: string): number =>
   name === 'CL' ? S.gpr(S.RCX) : name === 'DX' ? S.gpr(S.RDX) : name === 'AH' ? S.gpr(S.RAX) + 1 : S.gpr(S.RAX);
 
-class ImmediateOperand implements Operand {
+export class ImmediateOperand implements Operand {
   readonly width: Width;
   readonly isMemory = false;
   private readonly value: Val;
@@ -430,7 +444,7 @@ class RegisterOperand implements Operand {
   }
 }
 
-class MemoryOperand implements Operand {
+export class MemoryOperand implements Operand {
   readonly width: Width;
   readonly isMemory = true;
   private readonly s: InterpreterSemantics;
@@ -455,7 +469,7 @@ class MemoryOperand implements Operand {
   private locate(write: boolean): Val {
     const { s } = this;
     this.place ??= this.resolve(this.extra, this.width);
-    if (!this.stack) s.segmentCheck(s.field8(R.R_SEGMENT), this.place.offset, this.width / 8, write);
+    if (!this.stack) s.segmentCheck(s.operandSegment(), this.place.offset, this.width / 8, write);
     const { row } = s.variant.parsed;
     if (this.width === 128 && row.unit === 'sse' && row.unaligned !== true) {
       const { f } = s;

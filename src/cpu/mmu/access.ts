@@ -16,7 +16,9 @@ import { CR0_AM, EXECUTE, PageWalk, READ, WRITE } from './walk.ts';
 /** Kinds of access asked by compiled code: low byte of the descriptor is the size in bytes. */
 export const SLOW_WRITE = 0x100,
   SLOW_UPDATE = 0x200,
-  SLOW_STACK = 0x400;
+  SLOW_STACK = 0x400,
+  /** The segment is known: stack or not; the record is not to be asked. */
+  SLOW_KNOWN = 0x800;
 
 const PAGE = 4096;
 
@@ -109,7 +111,14 @@ export class MemoryAccess {
     const write = (descriptor & (SLOW_WRITE | SLOW_UPDATE)) !== 0;
     const read = (descriptor & SLOW_WRITE) === 0;
     try {
-      return this.access(low, high, size, read, write, (descriptor & SLOW_STACK) !== 0 ? S.SS : -1);
+      return this.access(
+        low,
+        high,
+        size,
+        read,
+        write,
+        (descriptor & SLOW_STACK) !== 0 ? S.SS : (descriptor & SLOW_KNOWN) !== 0 ? S.DS : -1,
+      );
     } catch (e) {
       if (!(e instanceof GuestFault)) throw e;
       cpu.set32(S.FAULT_VECTOR, e.vector);
