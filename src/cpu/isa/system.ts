@@ -1,0 +1,246 @@
+/** Privileged and system instructions. */
+import { MISC_FEATURES_CPUID_FAULTING, MSR_MISC_FEATURES_ENABLES } from '../../abi/x86/msr.ts';
+import type { Cpu } from '../cpu.ts';
+import type { Insn } from '../decode/insn.ts';
+import * as S from '../state.ts';
+import { CR0_TS, CR4_SMAP, CR4_TSD, CR4_UMIP, readControl, writeControl, writeCr0 } from '../system/control.ts';
+import { readDebug, writeDebug } from '../system/debug-registers.ts';
+import { canonical, isProtected, selectorOf } from '../system/descriptor.ts';
+import { fault, GP, UD } from '../system/fault.ts';
+import { popFlags, pushFlags, setInterruptFlag } from '../system/flags.ts';
+import { readMsr, writeMsr } from '../system/msr.ts';
+import { checkSystemInstruction, loadLdt, loadTask } from '../system/segment-load.ts';
+import { readWord, slotOf, writeWord } from './operands.ts';
+import { type Routine, type Row, routine } from './row.ts';
+
+const ENDS = { ends: true } as const;
+
+const privileged = (cpu: Cpu): void => {
+  if (cpu.cpl !== 0) throw fault(GP, 0);
+};
+
+/** CR4.UMIP hides descriptor-table and machine-status reads from user code. */
+const checkUmip = (cpu: Cpu): void => {
+  if (cpu.cpl !== 0 && (cpu.get32(S.CR4) & CR4_UMIP) !== 0) throw fault(GP, 0);
+};
+
+const controlWidth = (insn: Insn): 32 | 64 => (insn.codeSize === 64 ? 64 : 32);
+const controlValue = (cpu: Cpu, insn: Insn): bigint => BigInt.asUintN(controlWidth(insn), cpu.gpr(insn.rm));
+
+const storeTable =
+  (table: number): Routine =>
+  (cpu, insn) => {
+    checkUmip(cpu);
+    const wide = insn.codeSize === 64;
+    const at = cpu.effectiveAddress(insn, wide ? 10 : 6, true);
+    cpu.probeLinear(at, wide ? 10 : 6, true);
+    cpu.writeLinear16(at, cpu.get32(table + 8) & 0xffff);
+    if (wide) cpu.writeLinear64(at + 2n, cpu.get64(table));
+    else cpu.writeLinear32(at + 2n, cpu.get32(table));
+    return undefined;
+  };
+
+const loadTable =
+  (table: number): Routine =>
+  (cpu, insn) => {
+    privileged(cpu);
+    const wide = insn.codeSize === 64;
+    const at = cpu.effectiveAddress(insn, wide ? 10 : 6, false);
+    const limit = cpu.readLinear16(at);
+    let base = wide ? cpu.readLinear64(at + 2n) : BigInt(cpu.readLinear32(at + 2n));
+    // A 16-bit operand size keeps the 24-bit bases of the 80286.
+    if (!wide && insn.operandSize === 16) base &= 0xff_ffffn;
+    if (wide && !canonical(base)) throw fault(GP, 0);
+    cpu.set64(table, base);
+    cpu.set32(table + 8, limit);
+    return undefined;
+  };
+
+const storeSelector =
+  (n: number): Routine =>
+  (cpu, insn) => {
+    if (!isProtected(cpu)) throw fault(UD);
+    checkUmip(cpu);
+    writeWord(cpu, insn, BigInt(selectorOf(cpu, n)));
+    return undefined;
+  };
+
+const loadSelector =
+  (load: (cpu: Cpu, selector: number) => void): Routine =>
+  (cpu, insn) => {
+    checkSystemInstruction(cpu);
+    load(cpu, readWord(cpu, insn));
+    return undefined;
+  };
+
+const lmsw: Routine = (cpu, insn) => {
+  privileged(cpu);
+  const old = cpu.get32(S.CR0);
+  // PE can be set but not cleared this way.
+  const low = (readWord(cpu, insn) & 0xf) | (old & 1);
+  writeCr0(cpu, BigInt(((old & ~0xf) | low) >>> 0));
+  return undefined;
+};
+
+/** INVLPG takes no segment or canonicality faults; a segment base counts. */
+const invlpg: Routine = (cpu, insn) => {
+  privileged(cpu);
+  const segment = insn.memory!.segment;
+  const based = !cpu.code64 || segment >= S.FS;
+  const linear = cpu.mem.operandOffset(insn) + (based ? cpu.get64(S.seg(segment)) : 0n);
+  const cut = BigInt.asUintN(cpu.code64 ? 64 : 32, linear);
+  if (canonical(cut)) cpu.invalidatePage(cut);
+  return undefined;
+};
+
+const setPair = (cpu: Cpu, value: bigint): void => {
+  cpu.setGpr(S.RAX, value & 0xffff_ffffn);
+  cpu.setGpr(S.RDX, (value >> 32n) & 0xffff_ffffn);
+};
+
+const rdtsc = (cpu: Cpu): undefined => {
+  if (cpu.cpl !== 0 && (cpu.get32(S.CR4) & CR4_TSD) !== 0) throw fault(GP, 0);
+  setPair(cpu, cpu.traps.readTsc(cpu));
+};
+
+const leaves = new Uint32Array(4);
+
+const cpuid = (cpu: Cpu): undefined => {
+  if (cpu.cpl !== 0 && ((cpu.traps.rdmsr(cpu, MSR_MISC_FEATURES_ENABLES) ?? 0n) & MISC_FEATURES_CPUID_FAULTING) !== 0n)
+    throw fault(GP, 0);
+  cpu.traps.cpuid(cpu, cpu.get32(S.gpr(S.RAX)), cpu.get32(S.gpr(S.RCX)), leaves);
+  [S.RAX, S.RBX, S.RCX, S.RDX].forEach((register, n) => {
+    cpu.setGpr(register, BigInt(leaves[n]));
+  });
+};
+
+/** STAC and CLAC: #UD without SMAP in the model, and above CPL 0. */
+const setAccess =
+  (on: boolean): Routine =>
+  (cpu) => {
+    if ((cpu.model.cr4Mask & BigInt(CR4_SMAP)) === 0n || cpu.cpl !== 0) throw fault(UD);
+    cpu.eflags = on ? cpu.eflags | S.AC : cpu.eflags & ~S.AC;
+    return undefined;
+  };
+
+const hypercall =
+  (kind: 0 | 1): Routine =>
+  (cpu) => {
+    switch (cpu.traps.hypercall(cpu, kind)) {
+      case 'next':
+        return undefined;
+      case 'again':
+        return 'again';
+      case 'undefined':
+        throw fault(UD);
+      case 'protection':
+        throw fault(GP, 0);
+    }
+  };
+
+const undefinedOpcode: Routine = () => {
+  throw fault(UD);
+};
+
+const cacheControl: Routine = (cpu) => {
+  privileged(cpu);
+  return undefined;
+};
+
+export const systemRows: readonly Row[] = [
+  routine('SLDT', '0F 00 /0', 'Ev', {}, storeSelector(S.LDTR)),
+  routine('STR', '0F 00 /1', 'Ev', {}, storeSelector(S.TR)),
+  routine('LLDT', '0F 00 /2', 'Ew', {}, loadSelector(loadLdt)),
+  routine('LTR', '0F 00 /3', 'Ew', {}, loadSelector(loadTask)),
+  routine('SGDT', '0F 01 /0m', 'Ms', {}, storeTable(S.GDTR)),
+  routine('SIDT', '0F 01 /1m', 'Ms', {}, storeTable(S.IDTR)),
+  routine('LGDT', '0F 01 /2m', 'Ms', { ref: 'sdm:LGDT/LIDT' }, loadTable(S.GDTR)),
+  routine('LIDT', '0F 01 /3m', 'Ms', { ref: 'sdm:LGDT/LIDT' }, loadTable(S.IDTR)),
+  routine('SMSW', '0F 01 /4', 'Ev', {}, (cpu, insn) => {
+    checkUmip(cpu);
+    writeWord(cpu, insn, cpu.get64(S.CR0));
+    return undefined;
+  }),
+  routine('LMSW', '0F 01 /6', 'Ew', ENDS, lmsw),
+  routine('INVLPG', '0F 01 /7m', 'Mb', ENDS, invlpg),
+  routine('VMCALL', '0F 01 /C1', '', ENDS, hypercall(0)),
+  routine('VMMCALL', '0F 01 /D9', '', { ...ENDS, ref: 'amd:VMMCALL' }, hypercall(1)),
+  routine('CLAC', 'NP 0F 01 /CA', '', ENDS, setAccess(false)),
+  routine('STAC', 'NP 0F 01 /CB', '', ENDS, setAccess(true)),
+  routine('RDTSCP', '0F 01 /F9', '', {}, (cpu) => {
+    rdtsc(cpu);
+    cpu.setGpr(S.RCX, BigInt(cpu.get32(S.TSC_AUX)));
+    return undefined;
+  }),
+  routine('CLTS', '0F 06', '', ENDS, (cpu) => {
+    privileged(cpu);
+    writeCr0(cpu, cpu.get64(S.CR0) & ~BigInt(CR0_TS));
+    return undefined;
+  }),
+  routine('INVD', '0F 08', '', {}, cacheControl),
+  routine('WBINVD', '0F 09', '', {}, cacheControl),
+  routine('UD2', '0F 0B', '', { ...ENDS, ref: 'sdm:UD' }, undefinedOpcode),
+  routine('UD1', '0F B9 /r', 'Gv,Ev', { ...ENDS, ref: 'sdm:UD' }, undefinedOpcode),
+  routine('UD0', '0F FF /r', 'Gv,Ev', { ...ENDS, ref: 'sdm:UD' }, undefinedOpcode),
+  routine('RSM', '0F AA', '', ENDS, undefinedOpcode),
+  routine('MOV', '0F 20 /r', 'Ry,Cy', { ref: 'sdm:MOV--Move to/from Control Registers' }, (cpu, insn) => {
+    privileged(cpu);
+    cpu.setGpr(insn.rm, readControl(cpu, insn.reg), controlWidth(insn));
+    return undefined;
+  }),
+  routine('MOV', '0F 22 /r', 'Cy,Ry', { ...ENDS, ref: 'sdm:MOV--Move to/from Control Registers' }, (cpu, insn) => {
+    privileged(cpu);
+    writeControl(cpu, insn.reg, controlValue(cpu, insn));
+    return undefined;
+  }),
+  routine('MOV', '0F 21 /r', 'Ry,Dy', { ref: 'sdm:MOV--Move to/from Debug Registers' }, (cpu, insn) => {
+    cpu.setGpr(insn.rm, readDebug(cpu, insn.reg), controlWidth(insn));
+    return undefined;
+  }),
+  routine('MOV', '0F 23 /r', 'Dy,Ry', { ...ENDS, ref: 'sdm:MOV--Move to/from Debug Registers' }, (cpu, insn) => {
+    writeDebug(cpu, insn.reg, controlValue(cpu, insn));
+    return undefined;
+  }),
+  routine('WRMSR', '0F 30', '', ENDS, (cpu) => {
+    privileged(cpu);
+    const value = (BigInt(cpu.get32(S.gpr(S.RDX))) << 32n) | BigInt(cpu.get32(S.gpr(S.RAX)));
+    writeMsr(cpu, cpu.get32(S.gpr(S.RCX)), value);
+    return undefined;
+  }),
+  routine('RDTSC', '0F 31', '', {}, rdtsc),
+  routine('RDMSR', '0F 32', '', {}, (cpu) => {
+    privileged(cpu);
+    setPair(cpu, readMsr(cpu, cpu.get32(S.gpr(S.RCX))));
+    return undefined;
+  }),
+  // There are no performance counters, so every index is wrong.
+  routine('RDPMC', '0F 33', '', {}, () => {
+    throw fault(GP, 0);
+  }),
+  routine('CPUID', '0F A2', '', {}, cpuid),
+  routine('PAUSE', 'F3 90', '', ENDS, (cpu) => {
+    cpu.traps.pause(cpu);
+    return undefined;
+  }),
+  routine('PUSHF', '9C', '', { size64: 'd64', ref: 'sdm:PUSHF/PUSHFD/PUSHFQ' }, (cpu, insn) => {
+    pushFlags(cpu, slotOf(insn));
+    return undefined;
+  }),
+  routine('POPF', '9D', '', { ...ENDS, size64: 'd64', ref: 'sdm:POPF/POPFD/POPFQ' }, (cpu, insn) => {
+    popFlags(cpu, slotOf(insn));
+    return undefined;
+  }),
+  routine('HLT', 'F4', '', ENDS, (cpu) => {
+    privileged(cpu);
+    cpu.traps.halt(cpu, (cpu.get32(S.EFLAGS_REST) & S.IF) !== 0);
+    return undefined;
+  }),
+  routine('CLI', 'FA', '', ENDS, (cpu) => {
+    setInterruptFlag(cpu, false);
+    return undefined;
+  }),
+  routine('STI', 'FB', '', ENDS, (cpu) => {
+    setInterruptFlag(cpu, true);
+    return undefined;
+  }),
+];
