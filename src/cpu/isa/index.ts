@@ -2,12 +2,21 @@
 import { aluRows, cmpxchgPairRows } from './alu.ts';
 import { bitRows } from './bit.ts';
 import { branchRows } from './branch.ts';
+import { farRows } from './far.ts';
+import { ioRows } from './io.ts';
+import { mmxRows, ssse3Rows } from './mmx.ts';
 import { moveRows } from './move.ts';
 import { multiplyRows } from './muldiv.ts';
 import type { Row } from './row.ts';
+import { segmentRows } from './segment.ts';
 import { shiftRows } from './shift.ts';
+import { sse3FloatRows, sse41FloatRows, sseFloatRows } from './sse-float.ts';
+import { sse3MoveRows, sseMoveRows } from './sse-move.ts';
+import { sse41Rows, sse42Rows } from './sse4.ts';
 import { stackRows } from './stack.ts';
 import { stringRows } from './string.ts';
+import { systemRows } from './system.ts';
+import { x87Rows } from './x87.ts';
 
 export const rows: readonly Row[] = [
   ...aluRows,
@@ -19,4 +28,18 @@ export const rows: readonly Row[] = [
   ...stackRows,
   ...branchRows,
   ...stringRows,
+  ...segmentRows,
+  ...farRows,
+  ...ioRows,
+  ...systemRows,
+  ...x87Rows,
+  ...mmxRows,
+  ...sseMoveRows,
+  ...sseFloatRows,
+  ...sse3MoveRows,
+  ...sse3FloatRows,
+  ...ssse3Rows,
+  ...sse41Rows,
+  ...sse41FloatRows,
+  ...sse42Rows,
 ];
