@@ -1,8 +1,8 @@
 /** Stand-ins for tests of this layer: a processor without instructions, a clock moved by hand, a domain of a few pages. */
 import { encode, type Type } from '../abi/xen/struct.ts';
 import { domId, vcpuId } from '../base/int.ts';
-import { EFLAGS_REST, RIP } from '../cpu/state.ts';
-import { GuestMemory } from '../machine/memory/guest-memory.ts';
+import { STATE } from '../cpu/index.ts';
+import { GuestMemory } from '../machine/index.ts';
 import type { Alarm, DomainConfig, SystemTime } from './domain.ts';
 import { Domain } from './domain.ts';
 import type { GuestCpu } from './guest-cpu.ts';
@@ -74,16 +74,16 @@ export class StubCpu implements GuestCpu {
     this.state.setBigUint64(offset, value, true);
   }
   get eflags(): number {
-    return this.get32(EFLAGS_REST);
+    return this.get32(STATE.EFLAGS_REST);
   }
   set eflags(value: number) {
-    this.set32(EFLAGS_REST, value);
+    this.set32(STATE.EFLAGS_REST, value);
   }
   get rip(): bigint {
-    return this.get64(RIP);
+    return this.get64(STATE.RIP);
   }
   set rip(value: bigint) {
-    this.set64(RIP, value);
+    this.set64(STATE.RIP, value);
   }
   setSegment(n: number, selector: number, base: bigint, limit: number, attr: number): void {
     const at = 0x100 + n * 32;

@@ -1,5 +1,5 @@
 /** The hypervisor's record of a grant reference that is mapped or being copied through. */
-import type { Frame } from '../../machine/memory/guest-memory.ts';
+import type { Frame } from '../../machine/index.ts';
 
 /** Pins of one kind are counted in eight bits. */
 const MAX_PINS = 255;

@@ -17,7 +17,7 @@ import {
   grant_entry_v2,
 } from '../../abi/xen/grant-table.ts';
 import type { DomId } from '../../base/int.ts';
-import type { Frame } from '../../machine/memory/guest-memory.ts';
+import type { Frame } from '../../machine/index.ts';
 import type { Domain } from '../domain.ts';
 import { ActiveEntry } from './active-entry.ts';
 

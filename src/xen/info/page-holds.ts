@@ -4,7 +4,7 @@
  */
 import { EACCES, EINVAL } from '../../abi/xen/errno.ts';
 import { gfn as asGfn } from '../../base/int.ts';
-import type { Frame } from '../../machine/memory/guest-memory.ts';
+import type { Frame } from '../../machine/index.ts';
 import type { P2m } from '../memory/p2m.ts';
 
 export class PageHolds {
