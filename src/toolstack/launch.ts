@@ -52,12 +52,12 @@ export function launch(control: DomainControl, image: DomainImage, options: Laun
 
   const store = new Store();
   const xenstore = new RingServer(store, options.domid, () => control.page(image.storeGfn));
-  const console = new Console({ page: () => control.page(image.consoleGfn), output: options.output });
+  const terminal = new Console({ page: () => control.page(image.consoleGfn), output: options.output });
   const serveStore = (): void => {
     if (xenstore.service()) control.notify(storePort);
   };
   const serveConsole = (): void => {
-    if (console.service()) control.notify(consolePort);
+    if (terminal.service()) control.notify(consolePort);
   };
   // In this order, so that the store has port 1 and the console port 2 as with xl.
   const storePort = control.allocateChannel(serveStore);
@@ -82,7 +82,7 @@ export function launch(control: DomainControl, image: DomainImage, options: Laun
   return {
     store,
     input: (bytes) => {
-      console.input(bytes);
+      terminal.input(bytes);
       serveConsole();
     },
     service: () => {

@@ -68,9 +68,9 @@ async function execute(args: Arguments, host: Host, machine: Machine, planned: P
   if (outcome.end === 'stopped') return stopCode(host);
   const verdict = verdicts.finish();
   const code = exitCode(verdict, outcome);
-  const console = kept.join('');
+  const output = kept.join('');
   report(host, outcome, verdict);
-  if (json) host.stdout(`${JSON.stringify(document(console, verdict, outcome, code), undefined, 2)}\n`);
+  if (json) host.stdout(`${JSON.stringify(document(output, verdict, outcome, code), undefined, 2)}\n`);
   if (junitFile !== undefined) {
     const result = verdict ?? (code === EXIT.success ? 'success' : 'crash');
     const time = Number(outcome.time) / 1e9;
@@ -82,7 +82,7 @@ async function execute(args: Arguments, host: Host, machine: Machine, planned: P
         time,
         outcome: result,
         message: describeEnd(outcome),
-        output: console,
+        output,
       }),
     );
   }

@@ -4,6 +4,7 @@
  */
 import { BadInput } from '../bad-input.ts';
 import { isElf } from './elf.ts';
+import { unpackXz } from './xz.ts';
 
 export type Compression = 'gzip' | 'zstd' | 'xz' | 'lzma' | 'bzip2' | 'lz4' | 'lzo';
 /** Unpacks one format, or answers undefined when the host has no means for it. Throws when the data is damaged. */
@@ -77,7 +78,7 @@ export function unpack(payload: Uint8Array, decompress: Decompress): Uint8Array 
   }
   const attempt = (data: Uint8Array): Uint8Array | undefined => {
     try {
-      return decompress(format, data);
+      return format === 'xz' ? unpackXz(data) : decompress(format, data);
     } catch (error) {
       throw new BadInput<BzImageProblem>(
         'bzimage-damaged',
