@@ -1,5 +1,5 @@
 /** The processor model that the CPU layer asks for, from the CPUID policy. */
-import type { CpuModel } from '../cpu/ports.ts';
+import type { CpuModel } from '../cpu/index.ts';
 import type { CpuidPolicy } from './cpuid-policy.ts';
 import { PHYSICAL_BITS } from './cpuid-policy.ts';
 

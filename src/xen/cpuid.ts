@@ -1,6 +1,6 @@
 /** CPUID as an HVM guest sees it: the policy's words, values that follow the vCPU's state, and Xen's own leaves. */
 import * as L from '../abi/x86/cpuid.ts';
-import { CR4, XCR0 } from '../cpu/state.ts';
+import { STATE } from '../cpu/index.ts';
 import type { CpuidPolicy } from './cpuid-policy.ts';
 import { LINEAR_BITS, PHYSICAL_BITS } from './cpuid-policy.ts';
 import { releaseNumber } from './hypercalls/xen-version.ts';
@@ -71,7 +71,7 @@ function basicLeaf(policy: CpuidPolicy, vcpu: Vcpu, state: CpuidState, leaf: num
       return signature(out, MAX_BASIC, 'GenuineIntel', [1, 3, 2]);
     case L.CPUID_BASIC: {
       const threads = Math.min(2 * maxVcpus, 0xff);
-      const osxsave = policy.has('XSAVE') && (vcpu.cpu.get32(CR4) & CR4_OSXSAVE) !== 0;
+      const osxsave = policy.has('XSAVE') && (vcpu.cpu.get32(STATE.CR4) & CR4_OSXSAVE) !== 0;
       const ecx = policy.word('1c') | (osxsave ? OSXSAVE : 0);
       const edx = state.apicEnabled ? policy.word('1d') : policy.word('1d') & ~APIC;
       return set(out, SIGNATURE, (state.apicId << 24) | (threads << 16) | (CLFLUSH_LINES << 8), ecx, edx);
@@ -90,7 +90,7 @@ function basicLeaf(policy: CpuidPolicy, vcpu: Vcpu, state: CpuidState, leaf: num
     case L.CPUID_TOPOLOGY:
       return topology(policy, state, maxVcpus, subleaf, out);
     case L.CPUID_XSTATE:
-      if (policy.has('XSAVE') && subleaf === 0) set(out, 3, vcpu.cpu.get32(XCR0) === 0 ? 0 : XSAVE_SIZE, XSAVE_SIZE);
+      if (policy.has('XSAVE') && subleaf === 0) set(out, 3, vcpu.cpu.get32(STATE.XCR0) === 0 ? 0 : XSAVE_SIZE, XSAVE_SIZE);
       return;
   }
 }
@@ -128,7 +128,6 @@ function extendedLeaf(policy: CpuidPolicy, vcpu: Vcpu, leaf: number, out: Uint32
 
 function hypervisorLeaf(policy: CpuidPolicy, vcpu: Vcpu, leaf: number, subleaf: number, out: Uint32Array): void {
   const base = xenBase(policy);
-  if (policy.viridian && leaf < base) return viridianLeaf(leaf, out);
   const { domain } = vcpu;
   switch (leaf - base) {
     case 0:
@@ -151,22 +150,5 @@ function hypervisorLeaf(policy: CpuidPolicy, vcpu: Vcpu, leaf: number, subleaf: 
     case 5:
       if (!domain.isHvm) set(out, 0, PHYSICAL_BITS);
       return;
-  }
-}
-
-/** The leaves by which Windows recognises its hypervisor interface. */
-function viridianLeaf(leaf: number, out: Uint32Array): void {
-  switch (leaf - L.CPUID_HYPERVISOR) {
-    case 0:
-      return signature(out, 0x4000_000a, 'Microsoft Hv');
-    case 1:
-      return set(out, characters('Hv#1', 0));
-    case 2:
-      return set(out, 0x1772, 0x0006_0001);
-    case 3:
-      // Access to the hypercall and virtual-processor-index registers.
-      return set(out, (1 << 5) | (1 << 6));
-    case 4:
-      return set(out, 1 << 5, 2047);
   }
 }

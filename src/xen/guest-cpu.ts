@@ -26,6 +26,8 @@ export interface GuestCpu {
   hasEvent(): boolean;
   /** Executes at most `budget` instructions; returns how many were executed. */
   run(budget: number): number;
+  /** Instructions started in the present {@link run}; undefined when the processor cannot tell while it runs. */
+  readonly executed?: number;
   /** Makes the current {@link run} return after the instruction being executed. */
   requestExit(): void;
   /** Linear memory of the guest through its paging, with supervisor rights; false when any byte is inaccessible (nothing is injected). */

@@ -8,6 +8,7 @@ import { writeHypercallPage } from './hypercall-page.ts';
 import { MAX_GFN } from './memory/p2m.ts';
 import { Mtrr } from './mtrr.ts';
 import type { Vcpu } from './vcpu.ts';
+import type { Viridian } from './viridian/viridian.ts';
 
 /** The part of the local APIC that MSRs reach; the platform's LAPIC satisfies it. */
 export interface ApicMsrs {
@@ -21,6 +22,14 @@ export interface ApicMsrs {
   writeTscDeadline(value: bigint): void;
 }
 
+/** The vCPU's time-stamp counter. */
+export interface TscPort {
+  read(): bigint;
+  write(value: bigint): void;
+}
+
+/** Fast strings; branch trace store and precise event sampling are unavailable. */
+const MISC_ENABLE = 0x1801n;
 /** Machine check as guests see it: two banks, no MCG_CTL. */
 const MCG_CAP = 0x100_0802n;
 const MC_BANKS = 2;
@@ -43,17 +52,20 @@ export class VcpuMsrs {
   private readonly vcpu: Vcpu;
   private readonly policy: CpuidPolicy;
   private readonly apic: ApicMsrs;
+  private readonly tsc: TscPort;
+  private tscAdjust = 0n;
   private mcgStatus = 0n;
   private readonly mcCtl2 = [0n, 0n];
-  private viridianGuestOs = 0n;
-  private viridianHypercall = 0n;
+  /** Hyper-V registers, when the domain has that interface. */
+  viridian: Viridian | undefined;
   /** CPUID faults outside supervisor mode (MSR_MISC_FEATURES_ENABLES bit 0). */
   cpuidFaulting = false;
 
-  constructor(vcpu: Vcpu, policy: CpuidPolicy, apic: ApicMsrs) {
+  constructor(vcpu: Vcpu, policy: CpuidPolicy, apic: ApicMsrs, tsc: TscPort) {
     this.vcpu = vcpu;
     this.policy = policy;
     this.apic = apic;
+    this.tsc = tsc;
     this.mtrr = new Mtrr(vcpu.domain.config.pvh);
   }
 
@@ -69,6 +81,12 @@ export class VcpuMsrs {
     switch (index) {
       case M.IA32_APIC_BASE:
         return this.apic.apicBase;
+      case M.IA32_TSC:
+        return this.tsc.read();
+      case M.IA32_TSC_ADJUST:
+        return this.tscAdjust;
+      case M.IA32_MISC_ENABLE:
+        return MISC_ENABLE;
       case M.IA32_TSC_DEADLINE:
         return this.policy.has('TSC_DEADLINE') ? this.apic.readTscDeadline() : undefined;
       case M.IA32_FEATURE_CONTROL:
@@ -103,6 +121,16 @@ export class VcpuMsrs {
     switch (index) {
       case M.IA32_APIC_BASE:
         return this.apic.writeApicBase(value);
+      case M.IA32_TSC:
+        this.tsc.write(value);
+        return true;
+      case M.IA32_TSC_ADJUST:
+        this.tsc.write(this.tsc.read() + value - this.tscAdjust);
+        this.tscAdjust = value;
+        return true;
+      case M.IA32_MISC_ENABLE:
+        // Writes that change nothing are tolerated.
+        return value === MISC_ENABLE;
       case M.IA32_TSC_DEADLINE:
         if (!this.policy.has('TSC_DEADLINE')) return false;
         this.apic.writeTscDeadline(value);
@@ -145,41 +173,19 @@ export class VcpuMsrs {
     return (index & 3) === 0 || value === 0n;
   }
 
+  /** First of the hypervisor's own registers: the hypercall page. */
   private get hypercallMsr(): number {
-    return this.policy.viridian ? 0x4000_0200 : 0x4000_0000;
+    return this.viridian === undefined ? 0x4000_0000 : 0x4000_0200;
   }
 
   private readHypervisor(index: number): bigint | undefined {
-    if (index === this.hypercallMsr) return 0n;
-    if (!this.policy.viridian) return undefined;
-    switch (index) {
-      case 0x4000_0000:
-        return this.viridianGuestOs;
-      case 0x4000_0001:
-        return this.viridianHypercall;
-      case 0x4000_0002:
-        return BigInt(this.vcpu.id);
-      case 0x4000_0020:
-        // Reference time counter, in units of 100 ns.
-        return this.vcpu.domain.now() / 100n;
-      default:
-        return undefined;
-    }
+    if (this.viridian?.ownsMsr(index) === true) return this.viridian.readMsr(this.vcpu.id, index);
+    return index === this.hypercallMsr ? 0n : undefined;
   }
 
   private writeHypervisor(index: number, value: bigint): boolean {
-    if (index === this.hypercallMsr) return this.placeHypercallPage(value);
-    if (!this.policy.viridian) return false;
-    switch (index) {
-      case 0x4000_0000:
-        this.viridianGuestOs = value;
-        return true;
-      case 0x4000_0001:
-        this.viridianHypercall = value;
-        return true;
-      default:
-        return false;
-    }
+    if (this.viridian?.ownsMsr(index) === true) return this.viridian.writeMsr(this.vcpu.id, index, value);
+    return index === this.hypercallMsr && this.placeHypercallPage(value);
   }
 
   /** #GP: a page index other than 0, or no writable RAM at the frame. Latches the width of the shared areas from the writer's mode. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ENOENT } from '../../abi/xen/errno.ts';
 import { gfn } from '../../base/int.ts';
-import { GuestMemory } from '../../machine/memory/guest-memory.ts';
+import { GuestMemory } from '../../machine/index.ts';
 import { P2m } from './p2m.ts';
 
 const make = (maxPages = 8): P2m => new P2m(new GuestMemory({ cpuBytes: 0, codeBytes: 0, frames: 32 }), maxPages);

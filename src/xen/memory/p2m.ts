@@ -8,7 +8,7 @@
 import { EINVAL, ENOENT } from '../../abi/xen/errno.ts';
 import type { Gfn } from '../../base/int.ts';
 import { gfn as asGfn } from '../../base/int.ts';
-import type { Frame, GuestMemory } from '../../machine/memory/guest-memory.ts';
+import type { Frame, GuestMemory } from '../../machine/index.ts';
 
 /** Guest frames above this do not exist on the modelled processor (39-bit physical addresses). */
 export const MAX_GFN = 2 ** 27 - 1;
