@@ -1,5 +1,5 @@
 /** The host under Node: the only place with its file, stream and clock functions. */
-import { readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { FileProblem, type Host, type Stop } from './host.ts';
 
@@ -81,7 +81,16 @@ export function nodeHost(): Host {
     },
     now: () => performance.now(),
     wallClock: () => Date.now(),
-    breathe: () => new Promise((resolve) => setImmediate(resolve)),
+    breathe: (milliseconds) =>
+      new Promise((resolve) => {
+        if (milliseconds === undefined) setImmediate(resolve);
+        else setTimeout(resolve, milliseconds);
+      }),
+    interpreter: () => {
+      // Beside the bundle; in a checkout without one the module is made at start.
+      const file = new URL('./interpreter.wasm', import.meta.url);
+      return existsSync(file) ? readFileSync(file) : undefined;
+    },
     readInput: (onData) => {
       const raw = process.stdin.isTTY;
       const listener = (bytes: Buffer): void => {

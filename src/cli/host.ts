@@ -19,12 +19,14 @@ export interface Host {
   /** Throws {@link FileProblem}. */
   writeFile(path: string, text: string): void;
   readonly decompress: Decompress;
+  /** The interpreter's WebAssembly module if it was built ahead. */
+  interpreter(): Uint8Array<ArrayBuffer> | undefined;
   /** Milliseconds of a clock that only moves forward. */
   now(): number;
   /** Milliseconds UTC. */
   wallClock(): number;
-  /** Lets signals and input arrive. */
-  breathe(): Promise<void>;
+  /** Lets signals and input arrive, and waits so many milliseconds. */
+  breathe(milliseconds?: number): Promise<void>;
   /** Bytes typed, until the returned function is called. */
   readInput(onData: (bytes: Uint8Array) => void): () => void;
   /** Set once somebody asked to stop (Ctrl-C, SIGTERM) or the reader of stdout has gone away. */

@@ -1,8 +1,7 @@
 /** The machine as commands see it; engine.ts supplies the real one, tests a scripted one. */
 import type { DomainImage } from '../toolstack/index.ts';
 
-export const ENGINES = ['auto', 'interpret', 'translate'] as const;
-export type Engine = (typeof ENGINES)[number];
+export type Engine = 'auto' | 'interpret' | 'translate';
 export const TRACES = ['hypercalls'] as const;
 export type Trace = (typeof TRACES)[number];
 
@@ -17,6 +16,10 @@ export interface RunPlan {
   readonly rules: Readonly<Record<string, string>>;
   readonly engine: Engine;
   readonly viridian: readonly string[];
+  /** `cpuid` of an xl configuration. */
+  readonly cpuid: readonly string[];
+  /** The forced emulation prefix is recognised, as with Xen's option hvm_fep. */
+  readonly forcedEmulation: boolean;
   readonly maxEventChannels?: number;
   readonly maxGrantFrames?: number;
   readonly maxGrantVersion?: number;
@@ -35,6 +38,10 @@ export interface RunObserver {
   poll(): Promise<'stop' | 'wall-timeout' | undefined>;
   /** Input for the guest's console since last asked. */
   input(): Uint8Array;
+  /** Nanoseconds of real time since the run began if guest time shall not run ahead of it; else undefined. */
+  realTime(): bigint | undefined;
+  /** Waits a little for real time to pass. */
+  wait(): Promise<void>;
 }
 
 export interface VcpuReport {
@@ -64,7 +71,9 @@ export interface Machine {
   readonly versions: readonly string[];
   readonly defaultVersion: string;
   readonly rules: readonly RuleChoice[];
+  readonly engines: readonly Engine[];
   /** Most guest memory the host's linear memory can hold beside the engine. */
   readonly maximumMemoryMib: number;
-  run(plan: RunPlan, observer: RunObserver): Promise<RunOutcome>;
+  /** Throws `BadInput` for settings of the plan that cannot be had. */
+  run(plan: RunPlan, observer: RunObserver, interpreter: Uint8Array<ArrayBuffer> | undefined): Promise<RunOutcome>;
 }

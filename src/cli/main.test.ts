@@ -84,6 +84,7 @@ async function xenolith(argv: string, script: Script = {}, stopped?: Stop): Prom
     now: () => (clock += 100),
     wallClock: () => 0,
     breathe: async () => {},
+    interpreter: () => undefined,
     readInput: (onData) => {
       onData(bytes('typed'));
       return () => {};
@@ -94,6 +95,7 @@ async function xenolith(argv: string, script: Script = {}, stopped?: Stop): Prom
     versions: ['4.18', '4.19'],
     defaultVersion: '4.19',
     rules: [{ name: 'some-rule', values: ['on', 'off'] }],
+    engines: ['auto', 'interpret'],
     maximumMemoryMib: 2048,
     run: async (given, observer) => {
       plan = given;
@@ -141,7 +143,7 @@ for (const [argv, line] of [
   ['run kernel --set some-rul=on', '--set some-rul=on: there is no rule some-rul; known are some-rule'],
   ['run kernel --set some-rule=maybe', '--set some-rule=maybe: the value of some-rule must be one of on, off'],
   ['run kernel --set some-rule', /the value of some-rule must be one of on, off$/],
-  ['run kernel --engine fast', '--engine fast: must be one of auto, interpret, translate'],
+  ['run kernel --engine fast', '--engine fast: must be one of auto, interpret'],
   ['run kernel --type pv', '--type pv: must be one of pvh, hvm'],
   ['run kernel --timeout soon', '--timeout soon: must be a number of seconds above 0'],
   ['run kernel --timeout 0', '--timeout 0: must be a number of seconds above 0'],

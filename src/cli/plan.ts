@@ -16,7 +16,7 @@ import {
 } from '../toolstack/index.ts';
 import { type Arguments, UsageError } from './command.ts';
 import type { Host } from './host.ts';
-import { ENGINES, type Machine, type RunPlan, TRACES } from './machine.ts';
+import { type Machine, type RunPlan, TRACES } from './machine.ts';
 import { choiceOption, integerOption, secondsOption } from './options.ts';
 
 const DEFAULT_MEMORY_MIB = 128;
@@ -44,7 +44,7 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
   const vcpus = integerOption(args, 'vcpus', 1, 128);
   const memory = integerOption(args, 'memory', 1, machine.maximumMemoryMib);
   const type = choiceOption(args, 'type', ['pvh', 'hvm'] as const);
-  const engine = choiceOption(args, 'engine', ENGINES) ?? 'auto';
+  const engine = choiceOption(args, 'engine', machine.engines) ?? 'auto';
   const trace = choiceOption(args, 'trace', TRACES);
   const timeout = secondsOption(args, 'timeout');
   const wallTimeout = secondsOption(args, 'wall-timeout');
@@ -75,13 +75,15 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
     plan: {
       image,
       name: request.name,
-      uuid: request.uuid ?? DEFAULT_UUID,
+      uuid: checkedUuid(request),
       memoryMib,
       maxMemoryMib: Math.max(request.maxMemoryMib ?? 0, memoryMib),
       xen,
       rules,
       engine,
       viridian: request.viridian ?? [],
+      cpuid: request.cpuid ?? [],
+      forcedEmulation: args.switches.has('hvm-fep'),
       ...pick(request, ['maxEventChannels', 'maxGrantFrames', 'maxGrantVersion']),
       trace: trace === undefined ? [] : [trace],
       ...(timeout === undefined ? {} : { timeLimit: BigInt(Math.round(timeout * 1e9)) }),
@@ -172,6 +174,13 @@ function chooseType(request: Request, option: 'pvh' | 'hvm' | undefined, kernel:
   throw new UsageError(
     `${request.kernelPath}: no way in: it has no PVH entry note (PHYS32_ENTRY, type 18), and ${describeNotes(kernel.notes)}; an image made to be HVM firmware needs --type hvm`,
   );
+}
+
+function checkedUuid(request: Request): string {
+  const uuid = request.uuid ?? DEFAULT_UUID;
+  if (!/^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(uuid))
+    throw new UsageError(`${request.file}: uuid = "${uuid}" is not a UUID`);
+  return uuid.toLowerCase();
 }
 
 const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1);

@@ -17,6 +17,7 @@ export { HVM_MAX_VCPUS } from './build/layout.ts';
 export { readXenNotes, type XenNote } from './build/notes.ts';
 export { buildPvh, type ModuleInput, type PvhInput } from './build/pvh.ts';
 export { type Action, type DomainConfig, type GuestType, readConfig } from './cfg/config.ts';
+export { viridianBits } from './cfg/viridian.ts';
 export { Console, type ConsolePort } from './console/console.ts';
 export { type DomainControl, type LaunchOptions, launch, type Services } from './launch.ts';
 export { type DomainNodes, fillDomainNodes } from './xenstore/domain-nodes.ts';

@@ -19,11 +19,12 @@ export const run: Command = {
     { name: 'type', value: 'TYPE', help: 'pvh, or hvm for an image that is its own firmware' },
     { name: 'cmdline', value: 'TEXT', help: 'command line of the kernel' },
     { name: 'module', value: 'FILE', help: 'module (initial ramdisk) for a PVH kernel', multiple: true },
-    { name: 'engine', value: 'ENGINE', help: 'auto, interpret or translate' },
+    { name: 'engine', value: 'ENGINE', help: 'how guest code is executed' },
+    { name: 'hvm-fep', help: "recognise the forced emulation prefix, as Xen's option hvm_fep" },
     { name: 'trace', value: 'WHAT', help: 'hypercalls: print each hypercall to stderr' },
     { name: 'timeout', value: 'SECONDS', help: 'end after so much guest time' },
     { name: 'wall-timeout', value: 'SECONDS', help: 'end after so much real time' },
-    { name: 'input', help: 'pass standard input to the console' },
+    { name: 'input', help: 'pass standard input to the console; guest time then keeps to real time' },
     { name: 'json', help: 'print one JSON document instead of the console' },
     { name: 'junit', value: 'FILE', help: 'write the result as a JUnit document' },
   ],
@@ -44,24 +45,32 @@ async function execute(args: Arguments, host: Host, machine: Machine, planned: P
   const stopInput = args.switches.has('input') ? host.readInput((bytes) => void input.push(bytes)) : undefined;
   const deadline = planned.wallTimeout === undefined ? undefined : host.now() + planned.wallTimeout * 1000;
 
+  const started = host.now();
+
   let outcome: RunOutcome;
   try {
-    outcome = await machine.run(planned.plan, {
-      console: (bytes) => {
-        const piece = text.decode(bytes, { stream: true });
-        verdicts.push(piece);
-        if (json || junitFile !== undefined) kept.push(piece);
-        if (!json) host.stdout(bytes);
+    outcome = await machine.run(
+      planned.plan,
+      {
+        console: (bytes) => {
+          const piece = text.decode(bytes, { stream: true });
+          verdicts.push(piece);
+          if (json || junitFile !== undefined) kept.push(piece);
+          if (!json) host.stdout(bytes);
+        },
+        emergency: (bytes) => host.stderr(new TextDecoder('latin1').decode(bytes)),
+        trace: (line) => host.stderr(`${line}\n`),
+        poll: async () => {
+          await host.breathe();
+          if (host.stopped !== undefined) return 'stop';
+          return deadline !== undefined && host.now() >= deadline ? 'wall-timeout' : undefined;
+        },
+        input: () => takeAll(input),
+        realTime: () => (stopInput === undefined ? undefined : BigInt(Math.round((host.now() - started) * 1e6))),
+        wait: () => host.breathe(1),
       },
-      emergency: (bytes) => host.stderr(new TextDecoder('latin1').decode(bytes)),
-      trace: (line) => host.stderr(`${line}\n`),
-      poll: async () => {
-        await host.breathe();
-        if (host.stopped !== undefined) return 'stop';
-        return deadline !== undefined && host.now() >= deadline ? 'wall-timeout' : undefined;
-      },
-      input: () => takeAll(input),
-    });
+      host.interpreter(),
+    );
   } finally {
     stopInput?.();
   }
