@@ -360,7 +360,7 @@ export class Cpu {
 
   /** Behind an instruction that ran with TF set or with breakpoints armed: the #DB trap. */
   private finishStep(stepped: boolean): void {
-    if (this.faulted) return;
+    if (this.delivered) return;
     if (stepped) this.set32(S.PENDING_DEBUG, this.get32(S.PENDING_DEBUG) | 0x4000);
     if (this.get32(S.SHADOW) !== 2 && this.get32(S.PENDING_DEBUG) !== 0) this.raiseDebug();
   }
@@ -372,11 +372,12 @@ export class Cpu {
     deliverException(this, 1, undefined);
   }
 
-  private faulted = false;
+  /** The current instruction ended in an interrupt or exception handler, which cleared TF: no single-step trap follows. */
+  delivered = false;
 
   /** One stay in the interpreter and what its exit asks for. */
   private step(): void {
-    this.faulted = false;
+    this.delivered = false;
     let record = 0;
     for (;;) {
       const exit = this.interpreter(this.base, record);
@@ -385,6 +386,8 @@ export class Cpu {
         case status.EXIT_BUDGET:
           return;
         case status.EXIT_LOOKUP:
+          // The fetch of an instruction that is not to be started any more must not fault.
+          if (this.get32(S.BUDGET) === 0) return;
           try {
             record = this.code.lookup(this);
           } catch (e) {
@@ -418,6 +421,8 @@ export class Cpu {
       if (after === undefined) this.rip = this.advance(insn.length);
     } catch (e) {
       this.caught(e);
+    } finally {
+      this.mem.endRoutine();
     }
   }
 
@@ -433,7 +438,7 @@ export class Cpu {
   }
 
   private raise(vector: number, code: number | undefined): void {
-    this.faulted = true;
+    this.delivered = true;
     deliverException(this, vector, code);
   }
 
