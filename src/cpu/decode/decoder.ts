@@ -144,6 +144,7 @@ export class Decoder {
     let vexW = 0,
       vexL = 0,
       vvvv = 0;
+    let vvvvUnused = true;
     let vexPrefix: 'NP' | '66' | 'F3' | 'F2' = 'NP';
     if (opcode === 0x0f) {
       map = 1;
@@ -170,6 +171,7 @@ export class Decoder {
         if (map < 1 || map > 3) return this.short ? 'more' : 'undefined';
       }
       vvvv = (~p >> 3) & 15;
+      vvvvUnused = vvvv === 0;
       if (codeSize !== 64) {
         vvvv &= 7;
         rex = 0x40;
@@ -196,6 +198,8 @@ export class Decoder {
     );
     if (parsed === undefined) return 'undefined';
     const { row, encoding } = parsed;
+    // VEX.vvvv that names nothing must be all ones.
+    if (!vvvvUnused && !parsed.operands.some((o) => o.letter === 'B')) return 'undefined';
     const vexWide = vex && encoding.vexW === undefined && vexW === 1 && codeSize === 64;
     let operandSize: 16 | 32 | 64 = codeSize === 16 ? (operand66 ? 32 : 16) : operand66 ? 16 : 32;
     if (vex) operandSize = vexWide ? 64 : 32;

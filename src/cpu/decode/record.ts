@@ -21,6 +21,7 @@ import type { OperandSpec } from '../isa/encoding.ts';
 import { instructionPlan, OP_CALL, variantNumber } from '../isa/plan.ts';
 import * as S from '../state.ts';
 import type { Decoded } from './decoder.ts';
+import type { Insn } from './insn.ts';
 
 export const RECORD_SIZE = 32;
 export const R_OP = 0,
@@ -57,6 +58,14 @@ const MASKS = { 16: S.MASK16, 32: S.MASK32, 64: S.MASK64 } as const;
 const segmentBase = (segment: number, codeSize: number): number =>
   codeSize === 64 && segment < S.FS ? S.ZERO : S.seg(segment) + S.SEG_BASE;
 
+/**
+ * Memory operands are checked against their segments: when the data segments are not flat, and always outside 64-bit mode for those that
+ * flatness says nothing about (CS, which is never writable, FS and GS).
+ */
+export const isSegmented = (d: Insn, mode: number): boolean =>
+  (mode & S.MODE_SEGMENTED) !== 0 ||
+  (d.codeSize !== 64 && d.memory !== undefined && (d.memory.segment === S.CS || d.memory.segment >= S.FS));
+
 export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number, callIndex: number): void => {
   const { parsed, memory, row } = d;
   const isCall = row.mean === undefined;
@@ -65,7 +74,7 @@ export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number
   view.setUint8(at + R_LENGTH, d.length);
   view.setUint8(
     at + R_FLAGS,
-    ((mode & S.MODE_SEGMENTED) !== 0 ? RECORD_SEGMENTED : 0) |
+    (isSegmented(d, mode) ? RECORD_SEGMENTED : 0) |
       (d.repeat === 0xf3 ? RECORD_F3 : d.repeat === 0xf2 ? RECORD_F2 : 0) |
       (d.lock ? RECORD_LOCK : 0),
   );

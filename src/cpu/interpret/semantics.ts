@@ -318,7 +318,7 @@ export class InterpreterSemantics extends Emitter {
         return new RegisterOperand(this, width, this.registerAt(R.R_VVVV), true);
       case 'V':
       case 'P':
-        return new RegisterOperand(this, width, this.registerAt(R.R_REG), false);
+        return new RegisterOperand(this, width, this.registerAt(R.R_REG), false, spec.letter === 'P');
       case 'O':
         return new MemoryOperand(
           this,
@@ -329,7 +329,13 @@ export class InterpreterSemantics extends Emitter {
       default:
         if (variant.memory)
           return new MemoryOperand(this, width, (extra, bits) => this.address(this.effective(extra), bits), false);
-        return new RegisterOperand(this, width, this.registerAt(R.R_RM), 'ER'.includes(spec.letter));
+        return new RegisterOperand(
+          this,
+          width,
+          this.registerAt(R.R_RM),
+          'ER'.includes(spec.letter),
+          'QN'.includes(spec.letter),
+        );
     }
   }
 
@@ -412,12 +418,15 @@ class RegisterOperand implements Operand {
   private readonly at: Val;
   /** General registers clear their upper half on 32-bit writes. */
   private readonly general: boolean;
+  /** MMX registers are x87 significands: writes set sign and exponent to ones. */
+  private readonly mmx: boolean;
 
-  constructor(s: InterpreterSemantics, width: Width, at: Val, general: boolean) {
+  constructor(s: InterpreterSemantics, width: Width, at: Val, general: boolean, mmx = false) {
     this.s = s;
     this.width = width;
     this.at = at;
     this.general = general;
+    this.mmx = mmx;
   }
   get(): Val {
     return this.s.loadAt(this.at, this.width);
@@ -428,6 +437,7 @@ class RegisterOperand implements Operand {
   probe(): void {}
   set(value: Val): void {
     this.s.storeAt(this.at, this.general && this.width === 32 ? 64 : this.width, value);
+    if (this.mmx) this.s.f.store('i64.store16', this.at, c64(0xffffn), 8);
   }
   setZeroing(value: Val): void {
     const { f } = this.s;

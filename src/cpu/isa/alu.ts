@@ -60,14 +60,11 @@ const cmpxchg: Meaning = (s, d, src) => {
       () => s.setReg(S.RAX, s.width, old),
     );
   } else {
+    // A register destination is not written when the comparison fails: its upper half stays.
     f.if(
       equal,
       () => d.set(src.get()),
-      () => {
-        // A 32-bit destination keeps its upper half only in the accumulator's stead.
-        s.setReg(S.RAX, s.width, old);
-        d.set(old);
-      },
+      () => s.setReg(S.RAX, s.width, old),
     );
   }
 };

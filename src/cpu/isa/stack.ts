@@ -81,28 +81,26 @@ const enter: Routine = (cpu, d: Insn) => {
   const level = d.immediate2 & 31;
   const size = d.immediate & 0xffffn;
   const mask = stackWidth(cpu);
-  let sp = cpu.gpr(S.RSP);
-  const stores: [bigint, bigint][] = [];
-  const push = (value: bigint) => {
-    sp -= bytes;
-    stores.push([slot(cpu, sp, Number(bytes), true), value]);
-  };
-  push(cpu.gpr(S.RBP));
-  const frame = sp & mask;
-  if (level > 0) {
-    let bp = cpu.gpr(S.RBP);
-    for (let i = 1; i < level; i++) {
-      bp -= bytes;
-      push(read(cpu, slot(cpu, bp, Number(bytes), false), operandSize));
-    }
-    push(frame);
-  }
-  // The new top of stack must be writable as well.
-  cpu.probeLinear(slot(cpu, sp - size, Number(bytes), true), 1, true);
-  for (const [at] of stores) cpu.probeLinear(at, Number(bytes), true);
-  for (const [at, value] of stores) write(cpu, at, operandSize, value);
-  cpu.setGpr(S.RBP, frame, operandSize);
-  setStack(cpu, sp - size);
+  const sp = cpu.gpr(S.RSP);
+  const bp = cpu.gpr(S.RBP);
+  const pushes = level === 0 ? 1 : level + 1;
+  const places = Array.from({ length: pushes }, (_, i) => slot(cpu, sp - bytes * BigInt(i + 1), Number(bytes), true));
+  const sources = Array.from({ length: Math.max(0, level - 1) }, (_, i) =>
+    slot(cpu, bp - bytes * BigInt(i + 1), Number(bytes), false),
+  );
+  // Everything that may fault comes first; the new top of stack must be writable as well.
+  for (const at of places) cpu.probeLinear(at, Number(bytes), true);
+  for (const at of sources) cpu.probeLinear(at, Number(bytes), false);
+  cpu.probeLinear(slot(cpu, sp - bytes * BigInt(pushes) - size, Number(bytes), true), 1, true);
+  const frame = (sp - bytes) & mask;
+  write(cpu, places[0], operandSize, bp);
+  // One after the other: the frames may overlap.
+  sources.forEach((from, i) => {
+    write(cpu, places[i + 1], operandSize, read(cpu, from, operandSize));
+  });
+  if (level > 0) write(cpu, places[level], operandSize, frame);
+  cpu.setGpr(S.RBP, frame, mask === 0xffffn ? 16 : mask === 0xffff_ffffn ? 32 : 64);
+  setStack(cpu, sp - bytes * BigInt(pushes) - size);
   return undefined;
 };
 

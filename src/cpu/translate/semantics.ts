@@ -5,7 +5,7 @@
  * written where the region is left or calls out.
  */
 import type { Decoded } from '../decode/decoder.ts';
-import { registerPlace } from '../decode/record.ts';
+import { isSegmented, registerPlace } from '../decode/record.ts';
 import {
   fixedOffset,
   fixedWidth,
@@ -137,7 +137,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     return { mask: c64(MASKS[this.insn.addressSize]), base: this.segmentBaseOf(segment), segment: c32(segment) };
   }
   override segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
-    if ((this.mode & S.MODE_SEGMENTED) !== 0) this.checkSegment(segment, offset, bytes, write);
+    if (isSegmented(this.insn, this.mode)) this.checkSegment(segment, offset, bytes, write);
   }
 
   private segmentBaseOf(segment: number): Val {
@@ -161,7 +161,8 @@ export class TranslatorSemantics extends InterpreterSemantics {
       return new ImmediateOperand(own, c64(value));
     }
     const place = registerPlace(spec, d);
-    if (place !== undefined) return new PlacedRegister(this, width, place.offset, !'VWUPQN'.includes(spec.letter));
+    if (place !== undefined)
+      return new PlacedRegister(this, width, place.offset, !'VWUPQN'.includes(spec.letter), 'PQN'.includes(spec.letter));
     return new MemoryOperand(this, width, (extra) => this.place(extra), false);
   }
 
@@ -191,12 +192,15 @@ class PlacedRegister implements Operand {
   private readonly s: TranslatorSemantics;
   private readonly offset: number;
   private readonly general: boolean;
+  /** MMX registers are x87 significands: writes set sign and exponent to ones. */
+  private readonly mmx: boolean;
 
-  constructor(s: TranslatorSemantics, width: Width, offset: number, general: boolean) {
+  constructor(s: TranslatorSemantics, width: Width, offset: number, general: boolean, mmx = false) {
     this.s = s;
     this.width = width;
     this.offset = offset;
     this.general = general;
+    this.mmx = mmx;
   }
   get(): Val {
     const { s } = this;
@@ -212,6 +216,7 @@ class PlacedRegister implements Operand {
     const { s } = this;
     if (this.width === 128) s.f.store('v128.store', s.cpu, value, this.offset);
     else s.f.store(this.general && this.width === 32 ? 'i64.store' : STORE[this.width], s.cpu, value, this.offset);
+    if (this.mmx) s.f.store('i64.store16', s.cpu, c64(0xffffn), this.offset + 8);
   }
   setZeroing(value: Val): void {
     if (this.width !== 128) {
