@@ -2,10 +2,11 @@
  * What a tool stack may ask of the hypervisor: create a domain, fill its memory, set its registers and parameters, share event channels
  * with it, run it, and learn why it stopped. The tool stack reaches guests only through this and through shared pages.
  */
-import type { MemoryMapEntry, Shutdown } from './domain.ts';
+
 import { HVM_NR_PARAMS, HVM_PARAM_TIMER_MODE } from '../abi/xen/hvm.ts';
-import { type Gfn, gfn as asGfn, type Port } from '../base/int.ts';
+import { gfn as asGfn, type Gfn, type Port } from '../base/int.ts';
 import { STATE } from '../cpu/index.ts';
+import type { MemoryMapEntry, Shutdown } from './domain.ts';
 import { connectService } from './evtchn/host.ts';
 import { type MachineConfig, XenMachine } from './machine.ts';
 import type { RunLimit, Stop } from './scheduler.ts';
@@ -47,14 +48,17 @@ export class Control {
     const { p2m } = this.machine.domain;
     for (let frame = range.start / PAGE; frame < (range.start + range.size) / PAGE; frame++) {
       if (p2m.frameAt(frame) === 0 && !p2m.populate(frame)) {
-        throw new RangeError(`no memory for guest frame 0x${frame.toString(16)} (${p2m.totalPages} of ${p2m.maxPages} pages)`);
+        throw new RangeError(
+          `no memory for guest frame 0x${frame.toString(16)} (${p2m.totalPages} of ${p2m.maxPages} pages)`,
+        );
       }
     }
   }
 
   /** Writes guest-physical memory; all of it must be populated. */
   write(gpa: number, bytes: Uint8Array): void {
-    if (!this.machine.memory.writePhysical(gpa, bytes)) throw new RangeError(`no memory at guest address 0x${gpa.toString(16)}`);
+    if (!this.machine.memory.writePhysical(gpa, bytes))
+      throw new RangeError(`no memory at guest address 0x${gpa.toString(16)}`);
     this.machine.memory.onRemap();
   }
 

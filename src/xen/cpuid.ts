@@ -36,7 +36,12 @@ const set = (out: Uint32Array, eax: number, ebx = 0, ecx = 0, edx = 0): void => 
 };
 
 /** Twelve characters as ebx, ecx, edx. */
-function signature(out: Uint32Array, eax: number, text: string, order: readonly [number, number, number] = [1, 2, 3]): void {
+function signature(
+  out: Uint32Array,
+  eax: number,
+  text: string,
+  order: readonly [number, number, number] = [1, 2, 3],
+): void {
   out[0] = eax;
   for (let word = 0; word < 3; word++) out[order[word]] = characters(text, word * 4);
 }
@@ -57,14 +62,28 @@ export interface CpuidState {
 /** First of Xen's leaves. */
 export const xenBase = (policy: CpuidPolicy): number => (policy.viridian ? 0x4000_0100 : 0x4000_0000);
 
-export function cpuid(policy: CpuidPolicy, vcpu: Vcpu, state: CpuidState, leaf: number, subleaf: number, out: Uint32Array): void {
+export function cpuid(
+  policy: CpuidPolicy,
+  vcpu: Vcpu,
+  state: CpuidState,
+  leaf: number,
+  subleaf: number,
+  out: Uint32Array,
+): void {
   set(out, 0);
   if (leaf >>> 16 === 0x4000) hypervisorLeaf(policy, vcpu, leaf, subleaf, out);
   else if (leaf >= L.CPUID_EXTENDED) extendedLeaf(policy, vcpu, leaf > MAX_EXTENDED ? MAX_EXTENDED + 1 : leaf, out);
   else if (leaf <= MAX_BASIC) basicLeaf(policy, vcpu, state, leaf, subleaf, out);
 }
 
-function basicLeaf(policy: CpuidPolicy, vcpu: Vcpu, state: CpuidState, leaf: number, subleaf: number, out: Uint32Array): void {
+function basicLeaf(
+  policy: CpuidPolicy,
+  vcpu: Vcpu,
+  state: CpuidState,
+  leaf: number,
+  subleaf: number,
+  out: Uint32Array,
+): void {
   const { maxVcpus } = vcpu.domain.config;
   switch (leaf) {
     case L.CPUID_VENDOR:
@@ -82,7 +101,12 @@ function basicLeaf(policy: CpuidPolicy, vcpu: Vcpu, state: CpuidState, leaf: num
     case L.CPUID_CACHE: {
       const cache = caches[subleaf];
       if (cache === undefined) return;
-      return set(out, cache.type | (cache.level << 5) | (1 << 8) | (1 << 14), ((cache.ways - 1) << 22) | 63, cache.sets - 1);
+      return set(
+        out,
+        cache.type | (cache.level << 5) | (1 << 8) | (1 << 14),
+        ((cache.ways - 1) << 22) | 63,
+        cache.sets - 1,
+      );
     }
     case L.CPUID_STRUCTURED:
       if (subleaf === 0) set(out, 0, policy.word('7b'), policy.word('7c'), policy.word('7d'));
@@ -90,7 +114,8 @@ function basicLeaf(policy: CpuidPolicy, vcpu: Vcpu, state: CpuidState, leaf: num
     case L.CPUID_TOPOLOGY:
       return topology(policy, state, maxVcpus, subleaf, out);
     case L.CPUID_XSTATE:
-      if (policy.has('XSAVE') && subleaf === 0) set(out, 3, vcpu.cpu.get32(STATE.XCR0) === 0 ? 0 : XSAVE_SIZE, XSAVE_SIZE);
+      if (policy.has('XSAVE') && subleaf === 0)
+        set(out, 3, vcpu.cpu.get32(STATE.XCR0) === 0 ? 0 : XSAVE_SIZE, XSAVE_SIZE);
       return;
   }
 }

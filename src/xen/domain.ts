@@ -1,6 +1,7 @@
 /** A domain: identity, memory, vCPUs and the parts that other files own. */
-import type { DomId } from '../base/int.ts';
+
 import type { Layout } from '../abi/xen/struct.ts';
+import type { DomId } from '../base/int.ts';
 import type { Frame, GuestMemory } from '../machine/index.ts';
 import type { EventChannels } from './evtchn/event-channels.ts';
 import type { Upcalls } from './evtchn/upcall.ts';

@@ -14,7 +14,12 @@ const settable: ReadonlySet<number> = new Set([
   h.HVM_PARAM_CONSOLE_EVTCHN,
   h.HVM_PARAM_X87_FIP_WIDTH,
 ]);
-const readable: ReadonlySet<number> = new Set([...settable, h.HVM_PARAM_STORE_PFN, h.HVM_PARAM_CONSOLE_PFN, h.HVM_PARAM_ALTP2M]);
+const readable: ReadonlySet<number> = new Set([
+  ...settable,
+  h.HVM_PARAM_STORE_PFN,
+  h.HVM_PARAM_CONSOLE_PFN,
+  h.HVM_PARAM_ALTP2M,
+]);
 const deprecated: ReadonlySet<number> = new Set([
   h.HVM_PARAM_PAE_ENABLED,
   h.HVM_PARAM_DM_DOMAIN,

@@ -140,7 +140,8 @@ function entry<A>(level: Entry['level'], note: string, options: EntryOptions<A>,
 }
 
 /** Behaves as on Xen. */
-export const full = <A = undefined>(options: EntryOptions<A>, handler: Handler<A>): Entry => entry('full', '', options, handler);
+export const full = <A = undefined>(options: EntryOptions<A>, handler: Handler<A>): Entry =>
+  entry('full', '', options, handler);
 /** Behaves as on Xen but for what the note says. */
 export const partial = <A = undefined>(note: string, options: EntryOptions<A>, handler: Handler<A>): Entry =>
   entry('partial', note, options, handler);
@@ -245,7 +246,13 @@ export class HypercallTable {
     const found = single ?? call.entries.get(sub);
     if (found === undefined || !available(found, context)) {
       audit.count(`hypercall ${context.number}${sub === undefined ? '' : `.${sub}`}`);
-      return this.done(context, call, undefined, undefined, found !== undefined && single !== undefined ? -ENOSYS : -call.unknown);
+      return this.done(
+        context,
+        call,
+        undefined,
+        undefined,
+        found !== undefined && single !== undefined ? -ENOSYS : -call.unknown,
+      );
     }
     if (found.level === 'absent') audit.count(`hypercall ${context.number}${sub === undefined ? '' : `.${sub}`}`);
     const address = context.args[call.pointer] ?? 0n;
@@ -261,7 +268,13 @@ export class HypercallTable {
     return this.done(context, call, found, arg, result);
   }
 
-  private done(context: HypercallContext, hypercall: Hypercall | undefined, entry: Entry | undefined, arg: unknown, result: Result): Result {
+  private done(
+    context: HypercallContext,
+    hypercall: Hypercall | undefined,
+    entry: Entry | undefined,
+    arg: unknown,
+    result: Result,
+  ): Result {
     this.onHypercall?.({ context, hypercall, entry, arg, result });
     return result;
   }

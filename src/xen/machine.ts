@@ -1,11 +1,12 @@
 /** One machine with one domain: memory, devices, processors, hypervisor and scheduler, put together. */
+
+import { HVM_PARAM_TRIPLE_FAULT_REASON, HVM_PARAM_VIRIDIAN } from '../abi/xen/hvm.ts';
 import { type DomId, domId, type VcpuId, vcpuId } from '../base/int.ts';
 import type { InterruptLine } from '../cpu/index.ts';
 import { CodeCache, Cpu, createInterpreter, STATE } from '../cpu/index.ts';
 import { GSI_COUNT, GuestMemory, HVM_EMULATION, Platform, PVH_EMULATION } from '../machine/index.ts';
-import { HVM_PARAM_TRIPLE_FAULT_REASON, HVM_PARAM_VIRIDIAN } from '../abi/xen/hvm.ts';
-import { TSC_KHZ } from './cpuid.ts';
 import { cpuModel } from './cpu-model.ts';
+import { TSC_KHZ } from './cpuid.ts';
 import { CpuidPolicy } from './cpuid-policy.ts';
 import { Domain, SHUTDOWN_reboot } from './domain.ts';
 import type { EventChannels } from './evtchn/event-channels.ts';
@@ -21,8 +22,8 @@ import { DEFAULT_SCHEDULE, Scheduler, type SchedulerOptions } from './scheduler.
 import { MachineTime } from './system-time.ts';
 import { HvmTrapSink, type VcpuDevices } from './trap-sink.ts';
 import { Vcpu } from './vcpu.ts';
-import { viridianHost } from './viridian-host.ts';
 import { Viridian } from './viridian/viridian.ts';
+import { viridianHost } from './viridian-host.ts';
 
 const PAGE = 4096;
 /** Frames beside the guest's RAM: shared_info, grant table and its status, a reserve for special pages. */
@@ -124,7 +125,10 @@ export class XenMachine {
       return true;
     };
     this.toolstack = toolstackEvents(domId(0), (other) => (other === id ? domain.evtchn : undefined));
-    attachGuestInterfaces(domain, { events: (other) => (other === 0 ? this.toolstack : undefined), grants: () => undefined });
+    attachGuestInterfaces(domain, {
+      events: (other) => (other === 0 ? this.toolstack : undefined),
+      grants: () => undefined,
+    });
     this.table = hypercallTable();
 
     this.code = new CodeCache(this.memory.memory, this.memory.codeBase, this.memory.codeBytes, {
@@ -136,7 +140,13 @@ export class XenMachine {
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
     this.cpus = Array.from({ length: maxVcpus }, (_, n) => {
       const physical = this.memory;
-      const ports = { physical, ports: this.platform.portIo, interrupts: this.interrupts(vcpuId(n)), traps: sink, model };
+      const ports = {
+        physical,
+        ports: this.platform.portIo,
+        interrupts: this.interrupts(vcpuId(n)),
+        traps: sink,
+        model,
+      };
       const cpu = new Cpu(n, this.memory.cpuBase + n * STATE.CPU_BLOCK, ports, this.code, interpreter.run);
       this.code.attach(cpu);
       interpreter.attach(cpu);
@@ -145,7 +155,10 @@ export class XenMachine {
     });
     if (this.policy.viridian) {
       domain.hvmParams[HVM_PARAM_VIRIDIAN] = BigInt(config.viridian ?? 0);
-      this.viridian = new Viridian(viridianHost(domain, this.platform, (vcpu) => this.tscOf(vcpu)), config.viridian ?? 0);
+      this.viridian = new Viridian(
+        viridianHost(domain, this.platform, (vcpu) => this.tscOf(vcpu)),
+        config.viridian ?? 0,
+      );
       sink.viridian = this.viridian;
       for (const device of this.devices) device.msrs.viridian = this.viridian;
       this.viridian.time.thaw();
@@ -163,7 +176,10 @@ export class XenMachine {
     this.memory.onRemap = () => {
       this.remapped = true;
     };
-    this.scheduler = new Scheduler(domain, this.time, (vcpu) => this.select(vcpu), { ...DEFAULT_SCHEDULE, ...config.schedule });
+    this.scheduler = new Scheduler(domain, this.time, (vcpu) => this.select(vcpu), {
+      ...DEFAULT_SCHEDULE,
+      ...config.schedule,
+    });
   }
 
   /** Time-stamp counter of a vCPU now. */

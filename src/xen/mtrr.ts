@@ -32,7 +32,8 @@ export class Mtrr {
   /** Undefined: not an MTRR. */
   read(index: number): bigint | undefined {
     if (index === M.IA32_MTRRCAP) return CAP;
-    if (index === M.IA32_MTRR_DEF_TYPE || isFixed(index) || this.isVariable(index)) return this.registers.get(index) ?? 0n;
+    if (index === M.IA32_MTRR_DEF_TYPE || isFixed(index) || this.isVariable(index))
+      return this.registers.get(index) ?? 0n;
     return undefined;
   }
 

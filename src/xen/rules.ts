@@ -21,13 +21,58 @@ export interface Rule {
 const onOff = ['off', 'on'] as const;
 
 export const RULES = [
-  { name: 'initialise-needs-vcpu-info-hvm', summary: 'VCPUOP_initialise of an HVM vCPU whose vcpu_info is the dummy is EINVAL', source: '03e484a4f6 removed it in 4.19', since: undefined, value: 'until-4.18', values: ['until-4.18', 'on', 'off'] },
-  { name: 'vcpu-info-unset', summary: 'access to an unregistered vcpu_info of a vCPU >= 32: sink (dummy page) or fault (the NULL pointer design)', source: 'xen-devel, March 2024', value: 'sink', values: ['sink', 'fault'] },
-  { name: 'guest-area-mapping', summary: 'map_guest_area: EBUSY when registered, another running vCPU may be the target, physical runstate and time areas', source: 'released in 4.18.0', since: '4.18', values: onOff },
-  { name: 'global-virq-handler-only', summary: 'EVTCHNOP_bind_virq of a global VIRQ by a domain that is not its handler is EBUSY', source: 'released in 4.21', since: '4.21', values: onOff },
-  { name: 'hvm-map-pirq-without-flag', summary: 'PHYSDEVOP_map_pirq/unmap_pirq reach their handler for HVM guests without the pirq flag', source: 'released in 4.20', since: '4.20', values: onOff },
-  { name: 'pv-strict-vcpu-context', summary: 'VCPUOP_initialise of PV refuses EFLAGS.VM, Xen-range breakpoints and high bits of dr6/dr7', source: 'after 4.17', since: '4.18', values: onOff },
-  { name: 'guest-console-io', summary: 'console_io is open to the guest', source: 'build and domain setting', value: 'off', values: onOff },
+  {
+    name: 'initialise-needs-vcpu-info-hvm',
+    summary: 'VCPUOP_initialise of an HVM vCPU whose vcpu_info is the dummy is EINVAL',
+    source: '03e484a4f6 removed it in 4.19',
+    since: undefined,
+    value: 'until-4.18',
+    values: ['until-4.18', 'on', 'off'],
+  },
+  {
+    name: 'vcpu-info-unset',
+    summary:
+      'access to an unregistered vcpu_info of a vCPU >= 32: sink (dummy page) or fault (the NULL pointer design)',
+    source: 'xen-devel, March 2024',
+    value: 'sink',
+    values: ['sink', 'fault'],
+  },
+  {
+    name: 'guest-area-mapping',
+    summary:
+      'map_guest_area: EBUSY when registered, another running vCPU may be the target, physical runstate and time areas',
+    source: 'released in 4.18.0',
+    since: '4.18',
+    values: onOff,
+  },
+  {
+    name: 'global-virq-handler-only',
+    summary: 'EVTCHNOP_bind_virq of a global VIRQ by a domain that is not its handler is EBUSY',
+    source: 'released in 4.21',
+    since: '4.21',
+    values: onOff,
+  },
+  {
+    name: 'hvm-map-pirq-without-flag',
+    summary: 'PHYSDEVOP_map_pirq/unmap_pirq reach their handler for HVM guests without the pirq flag',
+    source: 'released in 4.20',
+    since: '4.20',
+    values: onOff,
+  },
+  {
+    name: 'pv-strict-vcpu-context',
+    summary: 'VCPUOP_initialise of PV refuses EFLAGS.VM, Xen-range breakpoints and high bits of dr6/dr7',
+    source: 'after 4.17',
+    since: '4.18',
+    values: onOff,
+  },
+  {
+    name: 'guest-console-io',
+    summary: 'console_io is open to the guest',
+    source: 'build and domain setting',
+    value: 'off',
+    values: onOff,
+  },
   { name: 'debug-build', summary: 'Xen was built with debug=y', source: 'build setting', value: 'off', values: onOff },
 ] as const satisfies readonly Rule[];
 

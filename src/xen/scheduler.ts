@@ -64,7 +64,12 @@ export class Scheduler {
   private sliceEnd = 0n;
   private interrupted = false;
 
-  constructor(domain: Domain, time: MachineTime, select: (vcpu: Vcpu) => void, options: SchedulerOptions = DEFAULT_SCHEDULE) {
+  constructor(
+    domain: Domain,
+    time: MachineTime,
+    select: (vcpu: Vcpu) => void,
+    options: SchedulerOptions = DEFAULT_SCHEDULE,
+  ) {
     this.domain = domain;
     this.time = time;
     this.select = select;
@@ -106,7 +111,11 @@ export class Scheduler {
 
   /** Where every vCPU is. */
   stopPoints(): StopPoint[] {
-    return this.domain.vcpus.map((vcpu) => ({ vcpu: vcpu.id, rip: vcpu.cpu.get64(STATE.CS_BASE) + vcpu.cpu.get64(STATE.RIP), online: vcpu.isOnline }));
+    return this.domain.vcpus.map((vcpu) => ({
+      vcpu: vcpu.id,
+      rip: vcpu.cpu.get64(STATE.CS_BASE) + vcpu.cpu.get64(STATE.RIP),
+      online: vcpu.isOnline,
+    }));
   }
 
   /** The next runnable vCPU in order of id. */
@@ -178,7 +187,8 @@ export class Scheduler {
 
   /** Somebody reads the clock: instructions of the stay under way count already. */
   private account(): void {
-    if (this.current?.running === true && this.current.cpu.executed !== undefined) this.charge(this.current.cpu.executed);
+    if (this.current?.running === true && this.current.cpu.executed !== undefined)
+      this.charge(this.current.cpu.executed);
   }
 
   /** A timer earlier than the end of the slice ends it early. */

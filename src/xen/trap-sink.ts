@@ -3,8 +3,8 @@ import { EPERM } from '../abi/xen/errno.ts';
 import { HVM_PARAM_TRIPLE_FAULT_REASON } from '../abi/xen/hvm.ts';
 import type { Layout } from '../abi/xen/struct.ts';
 import type { TrapOutcome, TrapSink } from '../cpu/index.ts';
-import type { CpuidPolicy } from './cpuid-policy.ts';
 import { cpuid } from './cpuid.ts';
+import type { CpuidPolicy } from './cpuid-policy.ts';
 import type { Domain } from './domain.ts';
 import type { HypercallTable, Result } from './hypercall.ts';
 import { HypercallContext } from './hypercall.ts';
@@ -79,7 +79,9 @@ export class HvmTrapSink implements TrapSink {
       writeViridianResult(vcpu.cpu, width, this.viridian.hypercall(vcpu.id, readViridianCall(vcpu.cpu, width)));
       return 'next';
     }
-    const result = this.table.dispatch(new HypercallContext(vcpu, width, number > 0xffffn ? 0xffff : Number(number), args));
+    const result = this.table.dispatch(
+      new HypercallContext(vcpu, width, number > 0xffffn ? 0xffff : Number(number), args),
+    );
     this.afterCall();
     return this.finish(vcpu, width, result);
   }
@@ -103,7 +105,14 @@ export class HvmTrapSink implements TrapSink {
       return;
     }
     // The local APIC's id may have been changed by the guest in xAPIC mode; CPUID always tells the initial one.
-    cpuid(this.policy, vcpu, { apicId: 2 * vcpu.id, apicEnabled: apic.hardwareEnabled }, leaf >>> 0, subleaf >>> 0, out);
+    cpuid(
+      this.policy,
+      vcpu,
+      { apicId: 2 * vcpu.id, apicEnabled: apic.hardwareEnabled },
+      leaf >>> 0,
+      subleaf >>> 0,
+      out,
+    );
   }
 
   rdmsr(cpu: Numbered, index: number): bigint | undefined {

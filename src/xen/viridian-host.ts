@@ -36,6 +36,7 @@ export function viridianHost(domain: Domain, platform: Platform, tscOf: (vcpu: V
       for (const vcpu of vcpus) domain.vcpus[vcpu].cpu.flushTlb(true);
     },
     yield: (vcpu) => domain.vcpus[vcpu].cpu.requestExit(),
-    crashed: (_vcpu, parameters) => domain.audit.count(`guest reports a crash: ${parameters.map((p) => p.toString(16)).join(' ')}`),
+    crashed: (_vcpu, parameters) =>
+      domain.audit.count(`guest reports a crash: ${parameters.map((p) => p.toString(16)).join(' ')}`),
   };
 }

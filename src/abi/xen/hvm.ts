@@ -60,8 +60,19 @@ export const HVM_PARAM_CALLBACK_TYPE_VECTOR = 2;
 
 export const xen_hvm_param = struct('xen_hvm_param', { domid: u16, pad: u16, index: u32, value: u64 });
 export const xen_hvm_get_time = struct('xen_hvm_get_time', { now: u64 });
-export const xen_hvm_pagetable_dying = struct('xen_hvm_pagetable_dying', { domid: u16, pad0: u16, pad1: u32, gpa: u64 });
-export const xen_hvm_get_mem_type = struct('xen_hvm_get_mem_type', { domid: u16, mem_type: u16, pad0: u16, pad1: u16, pfn: u64 });
+export const xen_hvm_pagetable_dying = struct('xen_hvm_pagetable_dying', {
+  domid: u16,
+  pad0: u16,
+  pad1: u32,
+  gpa: u64,
+});
+export const xen_hvm_get_mem_type = struct('xen_hvm_get_mem_type', {
+  domid: u16,
+  mem_type: u16,
+  pad0: u16,
+  pad1: u16,
+  pfn: u64,
+});
 export const xen_hvm_evtchn_upcall_vector = struct('xen_hvm_evtchn_upcall_vector', { vcpu: u32, vector: u8 });
 export const xen_hvm_xentrace = struct('xen_hvm_xentrace', { event: u16, extra_bytes: u16 });
 

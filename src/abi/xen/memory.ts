@@ -64,7 +64,13 @@ export const xen_memory_exchange = struct('xen_memory_exchange', {
   nr_exchanged: ulong,
 });
 export const xen_memory_domain = struct('xen_memory_domain', { domid: u16 });
-export const xen_add_to_physmap = struct('xen_add_to_physmap', { domid: u16, size: u16, space: u32, idx: ulong, gpfn: ulong });
+export const xen_add_to_physmap = struct('xen_add_to_physmap', {
+  domid: u16,
+  size: u16,
+  space: u32,
+  idx: ulong,
+  gpfn: ulong,
+});
 export const xen_add_to_physmap_batch = struct('xen_add_to_physmap_batch', {
   domid: u16,
   space: u16,
@@ -78,7 +84,11 @@ export const xen_add_to_physmap_batch = struct('xen_add_to_physmap_batch', {
 export const xen_remove_from_physmap = struct('xen_remove_from_physmap', { domid: u16, gpfn: ulong });
 export const xen_memory_map = struct('xen_memory_map', { nr_entries: u32, buffer: handle });
 export const xen_foreign_memory_map = struct('xen_foreign_memory_map', { domid: u16, map: xen_memory_map });
-export const xen_machphys_mfn_list = struct('xen_machphys_mfn_list', { max_extents: u32, extent_start: handle, nr_extents: u32 });
+export const xen_machphys_mfn_list = struct('xen_machphys_mfn_list', {
+  max_extents: u32,
+  extent_start: handle,
+  nr_extents: u32,
+});
 export const xen_machphys_mapping = struct('xen_machphys_mapping', { v_start: ulong, v_end: ulong, max_mfn: ulong });
 export const xen_pod_target = struct('xen_pod_target', {
   target_pages: u64,

@@ -18,7 +18,13 @@ export const XEN_SYSCTL_INTERFACE_VERSION = 0x16;
 export const XEN_DOMCTL_INTERFACE_VERSION = 0x18;
 export const XENPF_INTERFACE_VERSION = 0x0300_0001;
 export const xen_sysctl = struct('xen_sysctl', { cmd: u32, interface_version: u32, u: bytes(128) });
-export const xen_domctl = struct('xen_domctl', { cmd: u32, interface_version: u32, domain: u16, pad: bytes(6), u: bytes(128) });
+export const xen_domctl = struct('xen_domctl', {
+  cmd: u32,
+  interface_version: u32,
+  domain: u16,
+  pad: bytes(6),
+  u: bytes(128),
+});
 export const xen_platform_op = struct('xen_platform_op', { cmd: u32, interface_version: u32, u: bytes(128) });
 export const XEN_DOMCTL_createdomain = 1;
 

@@ -67,7 +67,8 @@ test('struct: 64-bit integers are aligned to 8 natively and to 4 in the compat l
 test('struct: what is written is read back in both layouts', () => {
   const s = struct('s', { a: u8, b: array(u32, 2), c: struct('in', { x: ulong }) });
   const value = { a: 1, b: [2, 3], c: { x: 0xffff_ffffn } };
-  for (const layout of ['native', 'compat'] as const) assert.deepEqual(decode(s, encode(s, value, layout), layout), value);
+  for (const layout of ['native', 'compat'] as const)
+    assert.deepEqual(decode(s, encode(s, value, layout), layout), value);
   assert.equal(s.print(value), '{a=0x1 b=[0x2, 0x3] c={x=0xffffffff}}');
 });
 

@@ -39,14 +39,54 @@ function scalar<T extends number | bigint>(
   };
 }
 
-export const u8: Type<number> = scalar('u8', 1, (v, at) => v.getUint8(at), (v, at, n: number) => v.setUint8(at, n));
-export const s8: Type<number> = scalar('s8', 1, (v, at) => v.getInt8(at), (v, at, n: number) => v.setInt8(at, n));
-export const u16: Type<number> = scalar('u16', 2, (v, at) => v.getUint16(at, true), (v, at, n: number) => v.setUint16(at, n, true));
-export const s16: Type<number> = scalar('s16', 2, (v, at) => v.getInt16(at, true), (v, at, n: number) => v.setInt16(at, n, true));
-export const u32: Type<number> = scalar('u32', 4, (v, at) => v.getUint32(at, true), (v, at, n: number) => v.setUint32(at, n, true));
-export const s32: Type<number> = scalar('s32', 4, (v, at) => v.getInt32(at, true), (v, at, n: number) => v.setInt32(at, n, true));
-export const u64: Type<bigint> = scalar('u64', 8, (v, at) => v.getBigUint64(at, true), (v, at, n: bigint) => v.setBigUint64(at, n, true));
-export const s64: Type<bigint> = scalar('s64', 8, (v, at) => v.getBigInt64(at, true), (v, at, n: bigint) => v.setBigInt64(at, n, true));
+export const u8: Type<number> = scalar(
+  'u8',
+  1,
+  (v, at) => v.getUint8(at),
+  (v, at, n: number) => v.setUint8(at, n),
+);
+export const s8: Type<number> = scalar(
+  's8',
+  1,
+  (v, at) => v.getInt8(at),
+  (v, at, n: number) => v.setInt8(at, n),
+);
+export const u16: Type<number> = scalar(
+  'u16',
+  2,
+  (v, at) => v.getUint16(at, true),
+  (v, at, n: number) => v.setUint16(at, n, true),
+);
+export const s16: Type<number> = scalar(
+  's16',
+  2,
+  (v, at) => v.getInt16(at, true),
+  (v, at, n: number) => v.setInt16(at, n, true),
+);
+export const u32: Type<number> = scalar(
+  'u32',
+  4,
+  (v, at) => v.getUint32(at, true),
+  (v, at, n: number) => v.setUint32(at, n, true),
+);
+export const s32: Type<number> = scalar(
+  's32',
+  4,
+  (v, at) => v.getInt32(at, true),
+  (v, at, n: number) => v.setInt32(at, n, true),
+);
+export const u64: Type<bigint> = scalar(
+  'u64',
+  8,
+  (v, at) => v.getBigUint64(at, true),
+  (v, at, n: bigint) => v.setBigUint64(at, n, true),
+);
+export const s64: Type<bigint> = scalar(
+  's64',
+  8,
+  (v, at) => v.getBigInt64(at, true),
+  (v, at, n: bigint) => v.setBigInt64(at, n, true),
+);
 
 function pointerWide(name: string): Type<bigint> {
   const size = (layout: Layout): number => (layout === 'native' ? 8 : 4);

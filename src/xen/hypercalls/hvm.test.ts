@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/xen/errno.ts';
 import * as h from '../../abi/xen/hvm.ts';
-import { __HYPERVISOR_hvm_op as OP, DOMID_SELF } from '../../abi/xen/xen.ts';
+import { DOMID_SELF, __HYPERVISOR_hvm_op as OP } from '../../abi/xen/xen.ts';
 import { ARGUMENT, NOWHERE, TestDomain } from '../testing.ts';
 import { hvmOp } from './hvm.ts';
 
@@ -33,7 +33,13 @@ test('HVMOP_set_param: which parameters a guest may set', () => {
   const deprecated = [4, 13, 20, 21, 22, 23, 24, 25, 26, 30];
   for (let index = 0; index < h.HVM_NR_PARAMS; index++) {
     if (index === h.HVM_PARAM_VM86_TSS_SIZED || index === h.HVM_PARAM_ACPI_IOPORTS_LOCATION) continue;
-    const want = settable.includes(index) ? 0 : deprecated.includes(index) ? -EINVAL : index === h.HVM_PARAM_ALTP2M ? -EEXIST : -EPERM;
+    const want = settable.includes(index)
+      ? 0
+      : deprecated.includes(index)
+        ? -EINVAL
+        : index === h.HVM_PARAM_ALTP2M
+          ? -EEXIST
+          : -EPERM;
     assert.equal(param(t, h.HVMOP_set_param, index), want, `parameter ${index}`);
   }
 });

@@ -3,9 +3,9 @@ import { EFAULT, EINVAL, ENOENT, EOPNOTSUPP, EPERM } from '../../abi/xen/errno.t
 import * as h from '../../abi/xen/hvm.ts';
 import { __HYPERVISOR_hvm_op } from '../../abi/xen/xen.ts';
 import { gfn as asGfn } from '../../base/int.ts';
+import { getParam, setParam } from '../hvm-params.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
 import { absent, full, hypercall, partial } from '../hypercall.ts';
-import { getParam, setParam } from '../hvm-params.ts';
 import { MAX_GFN } from '../memory/p2m.ts';
 import { targetSelf } from './common.ts';
 
@@ -83,13 +83,19 @@ export const hvmOp = hypercall(__HYPERVISOR_hvm_op, 'xen:public/hvm/hvm_op.h', {
   [h.HVMOP_pagetable_dying]: pagetableDying,
   [h.HVMOP_get_time]: getTime,
   /** EFAULT; EINVAL: sizes. */
-  [h.HVMOP_xentrace]: partial('trace records are not kept', { guests: 'all', arg: h.xen_hvm_xentrace }, (_context, t) =>
-    t.extra_bytes % 4 !== 0 || t.extra_bytes > 28 || t.event >> 12 !== 0 ? -EINVAL : 0,
+  [h.HVMOP_xentrace]: partial(
+    'trace records are not kept',
+    { guests: 'all', arg: h.xen_hvm_xentrace },
+    (_context, t) => (t.extra_bytes % 4 !== 0 || t.extra_bytes > 28 || t.event >> 12 !== 0 ? -EINVAL : 0),
   ),
   [h.HVMOP_get_mem_type]: getMemType,
   [h.HVMOP_set_evtchn_upcall_vector]: setUpcallVector,
   /** EINVAL: an argument. */
-  [h.HVMOP_guest_request_vm_event]: full({ guests: 'all' }, (_context, _arg, address) => (address === 0n ? 0 : -EINVAL)),
-  [h.HVMOP_altp2m]: absent('alternate physical maps are not modelled; Xen answers EOPNOTSUPP where they are off', EOPNOTSUPP),
+  [h.HVMOP_guest_request_vm_event]: full({ guests: 'all' }, (_context, _arg, address) =>
+    address === 0n ? 0 : -EINVAL,
+  ),
+  [h.HVMOP_altp2m]: absent(
+    'alternate physical maps are not modelled; Xen answers EOPNOTSUPP where they are off',
+    EOPNOTSUPP,
+  ),
 });
-

@@ -1,5 +1,16 @@
 /** `xen:public/memory.h`: XENMEM_add_to_physmap, its batch form, and remove_from_physmap. */
-import { EACCES, EDOM, EFAULT, EILSEQ, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM } from '../../abi/xen/errno.ts';
+import {
+  EACCES,
+  EDOM,
+  EFAULT,
+  EILSEQ,
+  EINVAL,
+  ENOENT,
+  ENOSYS,
+  EOPNOTSUPP,
+  EOVERFLOW,
+  EPERM,
+} from '../../abi/xen/errno.ts';
 import * as m from '../../abi/xen/memory.ts';
 import { s32, ulong } from '../../abi/xen/struct.ts';
 import { gfn as asGfn } from '../../base/int.ts';
@@ -10,7 +21,8 @@ import { MAX_GFN } from '../memory/p2m.ts';
 import { rangeOkay, targetSelf } from './common.ts';
 
 /** The all-ones frame number of the caller's width. */
-const invalidGfn = (context: HypercallContext): bigint => (context.width === 'native' ? (1n << 64n) - 1n : 0xffff_ffffn);
+const invalidGfn = (context: HypercallContext): bigint =>
+  context.width === 'native' ? (1n << 64n) - 1n : 0xffff_ffffn;
 
 /** EACCES: not a translated domain; EPERM: device memory. */
 function permission(context: HypercallContext, domid: number, space: number): number {
@@ -96,7 +108,11 @@ export const addToPhysmapBatch: Entry = full({ guests: 'all' }, (context, _arg, 
   if (size < start) return -EILSEQ;
   if (size === start) return start !== 0n ? -EILSEQ : 0;
   const word = BigInt(ulong.size(context.width));
-  if (!rangeOkay(context, x.idxs, size * word) || !rangeOkay(context, x.gpfns, size * word) || !rangeOkay(context, x.errs, size * 4n)) {
+  if (
+    !rangeOkay(context, x.idxs, size * word) ||
+    !rangeOkay(context, x.gpfns, size * word) ||
+    !rangeOkay(context, x.errs, size * 4n)
+  ) {
     return -EFAULT;
   }
   for (let n = start; n < size; n++) {

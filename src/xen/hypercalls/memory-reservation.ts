@@ -66,35 +66,39 @@ function extent(kind: Kind, context: HypercallContext, r: Reservation, index: bi
  * EINVAL: continuation index; EFAULT; EPERM: order above 9; EINVAL: counts, domains or sizes do not match; EFAULT: lists out of range; EINVAL: node;
  * ESRCH, EPERM: another domain. On an early failure nr_exchanged becomes 0.
  */
-export const exchange: Entry = partial('translated domains only: pages keep their frame numbers', { guests: 'all' }, (context, _arg, address) => {
-  if (context.args[0] >> BigInt(m.MEMOP_EXTENT_SHIFT) !== 0n) return -EINVAL;
-  const e = context.copyFromGuest(m.xen_memory_exchange, address);
-  if (e === undefined) return -EFAULT;
-  const rc = check(context, e);
-  if (rc < 0) return failEarly(context, e, address, rc);
-  if (e.nr_exchanged === e.in.nr_extents) return 0;
-  const { p2m } = context.domain;
-  const pages = 1 << e.in.extent_order;
-  const frames: number[] = [];
-  for (let i = e.nr_exchanged; i < e.in.nr_extents; i++) {
-    const first = context.copyFromGuest(ulong, context.element(ulong, e.in.extent_start, i));
-    if (first === undefined) return -EFAULT;
-    for (let page = 0; page < pages; page++) {
-      if (p2m.ramAt(Number(first) + page) === 0) return -EINVAL;
-      frames.push(Number(first) + page);
+export const exchange: Entry = partial(
+  'translated domains only: pages keep their frame numbers',
+  { guests: 'all' },
+  (context, _arg, address) => {
+    if (context.args[0] >> BigInt(m.MEMOP_EXTENT_SHIFT) !== 0n) return -EINVAL;
+    const e = context.copyFromGuest(m.xen_memory_exchange, address);
+    if (e === undefined) return -EFAULT;
+    const rc = check(context, e);
+    if (rc < 0) return failEarly(context, e, address, rc);
+    if (e.nr_exchanged === e.in.nr_extents) return 0;
+    const { p2m } = context.domain;
+    const pages = 1 << e.in.extent_order;
+    const frames: number[] = [];
+    for (let i = e.nr_exchanged; i < e.in.nr_extents; i++) {
+      const first = context.copyFromGuest(ulong, context.element(ulong, e.in.extent_start, i));
+      if (first === undefined) return -EFAULT;
+      for (let page = 0; page < pages; page++) {
+        if (p2m.ramAt(Number(first) + page) === 0) return -EINVAL;
+        frames.push(Number(first) + page);
+      }
     }
-  }
-  for (const frame of frames) p2m.remove(frame);
-  const outPages = 1 << e.out.extent_order;
-  const skip = (Number(e.nr_exchanged) * pages) / outPages;
-  for (let i = skip; i < Number(e.out.nr_extents); i++) {
-    const first = context.copyFromGuest(ulong, context.element(ulong, e.out.extent_start, i));
-    if (first === undefined) return -EFAULT;
-    for (let page = 0; page < outPages; page++) if (!p2m.populate(Number(first) + page)) return -EINVAL;
-  }
-  e.nr_exchanged = e.in.nr_extents;
-  return context.copyToGuest(m.xen_memory_exchange, address, e) ? 0 : -EFAULT;
-});
+    for (const frame of frames) p2m.remove(frame);
+    const outPages = 1 << e.out.extent_order;
+    const skip = (Number(e.nr_exchanged) * pages) / outPages;
+    for (let i = skip; i < Number(e.out.nr_extents); i++) {
+      const first = context.copyFromGuest(ulong, context.element(ulong, e.out.extent_start, i));
+      if (first === undefined) return -EFAULT;
+      for (let page = 0; page < outPages; page++) if (!p2m.populate(Number(first) + page)) return -EINVAL;
+    }
+    e.nr_exchanged = e.in.nr_extents;
+    return context.copyToGuest(m.xen_memory_exchange, address, e) ? 0 : -EFAULT;
+  },
+);
 
 type Exchange = ValueOf<typeof m.xen_memory_exchange>;
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { EACCES, EDOM, EFAULT, EILSEQ, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/xen/errno.ts';
 import * as m from '../../abi/xen/memory.ts';
 import { array, s32, u32, ulong } from '../../abi/xen/struct.ts';
-import { __HYPERVISOR_memory_op as OP, DOMID_SELF } from '../../abi/xen/xen.ts';
+import { DOMID_SELF, __HYPERVISOR_memory_op as OP } from '../../abi/xen/xen.ts';
 import { ARGUMENT, NOWHERE, TestDomain } from '../testing.ts';
 import { memoryOp } from './memory.ts';
 
@@ -12,12 +12,23 @@ const LIST = 0x2000n;
 const continued = (op: number, done: number): bigint => BigInt(op | (done << m.MEMOP_EXTENT_SHIFT));
 
 /** One reservation operation on a list of frames. */
-function reserve(t: TestDomain, op: number, frames: readonly bigint[], change: Partial<ReturnType<typeof blank>> = {}): unknown {
+function reserve(
+  t: TestDomain,
+  op: number,
+  frames: readonly bigint[],
+  change: Partial<ReturnType<typeof blank>> = {},
+): unknown {
   t.put(array(ulong, frames.length), [...frames], LIST);
   t.put(m.xen_memory_reservation, { ...blank(frames.length), ...change });
   return t.raw(OP, [BigInt(op), ARGUMENT]);
 }
-const blank = (count: number) => ({ extent_start: LIST, nr_extents: BigInt(count), extent_order: 0, mem_flags: 0, domid: DOMID_SELF });
+const blank = (count: number) => ({
+  extent_start: LIST,
+  nr_extents: BigInt(count),
+  extent_order: 0,
+  mem_flags: 0,
+  domid: DOMID_SELF,
+});
 
 test('XENMEM_decrease_reservation: returns the number done and stops at a hole', () => {
   const t = make();
@@ -44,7 +55,11 @@ test('reservation operations: every error is a count of zero', () => {
       { mem_flags: 12 },
       { mem_flags: m.XENMEMF_exact_node_request | (5 << 8) },
     ]) {
-      assert.equal(reserve(t, op, [100n], change), 0n, JSON.stringify(change, (_k, v) => String(v)));
+      assert.equal(
+        reserve(t, op, [100n], change),
+        0n,
+        JSON.stringify(change, (_k, v) => String(v)),
+      );
     }
   }
 });
@@ -142,12 +157,23 @@ test('XENMEM_add_to_physmap: an overlapping upward range moves every page', () =
   const before = [8, 9, 10].map((frame) => t.domain.p2m.ramAt(frame));
   t.put(m.xen_add_to_physmap, { ...map, space: m.XENMAPSPACE_gmfn_range, idx: 8n, gpfn: 9n, size: 3 });
   assert.equal(t.raw(OP, [BigInt(m.XENMEM_add_to_physmap), ARGUMENT]), 0);
-  assert.deepEqual([9, 10, 11].map((frame) => t.domain.p2m.ramAt(frame)), before);
+  assert.deepEqual(
+    [9, 10, 11].map((frame) => t.domain.p2m.ramAt(frame)),
+    before,
+  );
 });
 
 test('XENMEM_add_to_physmap_batch: errors in order; results go to the list', () => {
   const t = make();
-  const batch = { domid: DOMID_SELF, space: m.XENMAPSPACE_gmfn, size: 2, extra: 0, idxs: 0x2000n, gpfns: 0x2100n, errs: 0x2200n };
+  const batch = {
+    domid: DOMID_SELF,
+    space: m.XENMAPSPACE_gmfn,
+    size: 2,
+    extra: 0,
+    idxs: 0x2000n,
+    gpfns: 0x2100n,
+    errs: 0x2200n,
+  };
   const op = BigInt(m.XENMEM_add_to_physmap_batch);
   const call = (change: object = {}): unknown => {
     t.put(m.xen_add_to_physmap_batch, { ...batch, ...change });
@@ -228,6 +254,15 @@ test('other memory operations: refused as on Xen', () => {
   ] as const) {
     assert.equal(t.raw(OP, [BigInt(op), NOWHERE]), want, `operation ${op}`);
   }
-  t.put(m.xen_vnuma_topology_info, { domid: DOMID_SELF, pad: 0, nr_vnodes: 0, nr_vcpus: 0, nr_vmemranges: 0, vdistance: 0n, vcpu_to_vnode: 0n, vmemrange: 0n });
+  t.put(m.xen_vnuma_topology_info, {
+    domid: DOMID_SELF,
+    pad: 0,
+    nr_vnodes: 0,
+    nr_vcpus: 0,
+    nr_vmemranges: 0,
+    vdistance: 0n,
+    vcpu_to_vnode: 0n,
+    vmemrange: 0n,
+  });
   assert.equal(t.raw(OP, [BigInt(m.XENMEM_get_vnumainfo), ARGUMENT]), -EOPNOTSUPP);
 });

@@ -42,7 +42,10 @@ function memoryMap(context: HypercallContext, map: { nr_entries: number; buffer:
 }
 
 /** EFAULT; EINVAL: more entries than a map may have; ESRCH, EPERM: another domain; EFAULT reading the entries. */
-function setMemoryMap(context: HypercallContext, fmap: { domid: number; map: { nr_entries: number; buffer: bigint } }): Result {
+function setMemoryMap(
+  context: HypercallContext,
+  fmap: { domid: number; map: { nr_entries: number; buffer: bigint } },
+): Result {
   const { nr_entries, buffer } = fmap.map;
   if (nr_entries > m.E820MAX) return -EINVAL;
   const target = targetSelf(context, fmap.domid);
@@ -52,7 +55,11 @@ function setMemoryMap(context: HypercallContext, fmap: { domid: number; map: { n
   const view = new DataView(raw.buffer);
   context.domain.memoryMap = Array.from({ length: nr_entries }, (_, i) => {
     const at = i * m.E820_ENTRY_SIZE;
-    return { addr: view.getBigUint64(at, true), size: view.getBigUint64(at + 8, true), type: view.getUint32(at + 16, true) };
+    return {
+      addr: view.getBigUint64(at, true),
+      size: view.getBigUint64(at + 8, true),
+      type: view.getUint32(at + 16, true),
+    };
   });
   return 0;
 }
@@ -98,7 +105,9 @@ export const memoryOp = hypercall(
     [m.XENMEM_decrease_reservation]: reservation('decrease'),
     [m.XENMEM_populate_physmap]: reservation('populate'),
     [m.XENMEM_exchange]: exchange,
-    [m.XENMEM_maximum_ram_page]: full({ guests: 'all' }, (context) => (startExtent(context) !== 0n ? -EINVAL : HOST_MAX_PAGE)),
+    [m.XENMEM_maximum_ram_page]: full({ guests: 'all' }, (context) =>
+      startExtent(context) !== 0n ? -EINVAL : HOST_MAX_PAGE,
+    ),
     [m.XENMEM_current_reservation]: domainQuery(({ domain }) => domain.p2m.totalPages),
     [m.XENMEM_maximum_reservation]: domainQuery(({ domain }) => domain.p2m.maxPages),
     [m.XENMEM_maximum_gpfn]: domainQuery(({ domain }) => domain.p2m.maxMappedGfn),
@@ -111,8 +120,14 @@ export const memoryOp = hypercall(
     [m.XENMEM_machphys_mapping]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
     [m.XENMEM_machphys_mfn_list]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
     [m.XENMEM_machphys_compat_mfn_list]: absent('for the control domain'),
-    [m.XENMEM_set_pod_target]: full({ guests: 'all', arg: m.xen_pod_target }, (context, target) => targetSelf(context, target.domid) || (context.domain.isHvm ? -EPERM : -EINVAL)),
-    [m.XENMEM_get_pod_target]: full({ guests: 'all', arg: m.xen_pod_target }, (context, target) => targetSelf(context, target.domid) || (context.domain.isHvm ? -EPERM : -EINVAL)),
+    [m.XENMEM_set_pod_target]: full(
+      { guests: 'all', arg: m.xen_pod_target },
+      (context, target) => targetSelf(context, target.domid) || (context.domain.isHvm ? -EPERM : -EINVAL),
+    ),
+    [m.XENMEM_get_pod_target]: full(
+      { guests: 'all', arg: m.xen_pod_target },
+      (context, target) => targetSelf(context, target.domid) || (context.domain.isHvm ? -EPERM : -EINVAL),
+    ),
     [m.XENMEM_get_sharing_freed_pages]: full({ guests: 'all' }, () => 0),
     [m.XENMEM_get_sharing_shared_pages]: full({ guests: 'all' }, () => 0),
     [m.XENMEM_paging_op]: privilegedOnOthers,
@@ -120,7 +135,11 @@ export const memoryOp = hypercall(
     [m.XENMEM_sharing_op]: privilegedOnOthers,
     [m.XENMEM_claim_pages]: claimPages,
     [m.XENMEM_get_vnumainfo]: vnumaInfo,
-    [m.XENMEM_reserved_device_memory_map]: partial('no passed-through devices exist, so the map is always empty', { guests: 'all' }, () => 0),
+    [m.XENMEM_reserved_device_memory_map]: partial(
+      'no passed-through devices exist, so the map is always empty',
+      { guests: 'all' },
+      () => 0,
+    ),
     [m.XENMEM_acquire_resource]: acquireResource,
   },
   { command: (args) => Number(args[0] & BigInt(m.MEMOP_CMD_MASK)) },

@@ -17,7 +17,17 @@ import { domctl, platformOp, sysctl, unavailable } from './privileged.ts';
 import { vmAssist } from './vm-assist.ts';
 import { xenVersion } from './xen-version.ts';
 
-const calls: readonly Hypercall[] = [xenVersion, vmAssist, consoleIo, physdevOp, mmuextOp, sysctl, domctl, platformOp, ...unavailable];
+const calls: readonly Hypercall[] = [
+  xenVersion,
+  vmAssist,
+  consoleIo,
+  physdevOp,
+  mmuextOp,
+  sysctl,
+  domctl,
+  platformOp,
+  ...unavailable,
+];
 const make = (options: TestDomainOptions = {}): TestDomain => new TestDomain({ hypercalls: calls, ...options });
 
 test('xen_version: number of the selected release', () => {
@@ -95,7 +105,10 @@ test('sysctl, domctl, platform_op: EFAULT, EACCES for the version, ESRCH, EPERM'
     [x.__HYPERVISOR_platform_op, a.xen_platform_op, a.XENPF_INTERFACE_VERSION],
   ] as const) {
     const put = (interface_version: number, domain = 1): void => {
-      t.put(type as never, { cmd: 5, interface_version, domain, pad: new Uint8Array(6), u: new Uint8Array(128) } as never);
+      t.put(
+        type as never,
+        { cmd: 5, interface_version, domain, pad: new Uint8Array(6), u: new Uint8Array(128) } as never,
+      );
     };
     assert.equal(t.raw(number, [NOWHERE]), -EFAULT);
     put(version - 1);
@@ -139,7 +152,8 @@ test('console_io: EPERM for guests unless opened; printable bytes reach the cons
 });
 
 test('physdev_op: pirq operations need the flag; map and unmap reach their handler from 4.20', () => {
-  const call = (t: TestDomain, op: number, arg = NOWHERE): unknown => t.raw(x.__HYPERVISOR_physdev_op, [BigInt(op), arg]);
+  const call = (t: TestDomain, op: number, arg = NOWHERE): unknown =>
+    t.raw(x.__HYPERVISOR_physdev_op, [BigInt(op), arg]);
   assert.equal(call(make({ version: '4.19' }), a.PHYSDEVOP_map_pirq), -ENOSYS);
   const t = make({ version: '4.20' });
   assert.equal(call(t, a.PHYSDEVOP_map_pirq), -EFAULT);
@@ -177,7 +191,8 @@ test('multicall: EINVAL when nested, EFAULT for the list, results in order', () 
   put(1, 200);
   put(2, x.__HYPERVISOR_multicall);
   assert.equal(t.raw(x.__HYPERVISOR_multicall, [ARGUMENT, 3n]), 0);
-  const result = (index: number): bigint => BigInt.asIntN(64, t.get(x.multicall_entry, ARGUMENT + BigInt(index * 64)).result);
+  const result = (index: number): bigint =>
+    BigInt.asIntN(64, t.get(x.multicall_entry, ARGUMENT + BigInt(index * 64)).result);
   assert.deepEqual([result(0), result(1), result(2)], [4096n, BigInt(-ENOSYS), BigInt(-EINVAL)]);
   assert.equal(t.raw(x.__HYPERVISOR_multicall, [NOWHERE, 1n]), -EFAULT);
   assert.equal(t.raw(x.__HYPERVISOR_multicall, [NOWHERE, 0n]), 0);

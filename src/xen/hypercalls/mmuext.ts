@@ -3,7 +3,7 @@ import { EFAULT, EINVAL, EOPNOTSUPP } from '../../abi/xen/errno.ts';
 import { MMU_UPDATE_PREEMPTED, MMUEXT_PIN_L4_TABLE, MMUEXT_UNPIN_TABLE } from '../../abi/xen/misc.ts';
 import { struct, u32, ulong } from '../../abi/xen/struct.ts';
 import { __HYPERVISOR_mmuext_op } from '../../abi/xen/xen.ts';
-import { partial, hypercall } from '../hypercall.ts';
+import { hypercall, partial } from '../hypercall.ts';
 import { targetSelf } from './common.ts';
 
 const mmuext_op = struct('mmuext_op', { cmd: u32, arg1: ulong, arg2: ulong });

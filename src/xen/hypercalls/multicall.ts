@@ -27,7 +27,9 @@ export function multicall(table: () => HypercallTable): Hypercall {
         const at = context.element(multicall_entry, list, i);
         const call = context.copyFromGuest(multicall_entry, at);
         if (call === undefined) return -EFAULT;
-        const result = table().dispatch(new HypercallContext(vcpu, width, Number(call.op), call.args.slice(0, ARGUMENTS), true));
+        const result = table().dispatch(
+          new HypercallContext(vcpu, width, Number(call.op), call.args.slice(0, ARGUMENTS), true),
+        );
         if (typeof result === 'object' && result.kind === 'crash') return result;
         if (typeof result === 'object' && result.kind === 'again') {
           const args = call.args.map((old, n) => result.args[n] ?? old);

@@ -1,33 +1,41 @@
 /** `xen:public/physdev.h`: physdev_op of HVM guests. PV operations (I/O privilege) are in the PV layer. */
 import { EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from '../../abi/xen/errno.ts';
 import * as p from '../../abi/xen/misc.ts';
+import type { Type } from '../../abi/xen/struct.ts';
 import { __HYPERVISOR_physdev_op } from '../../abi/xen/xen.ts';
 import type { Entry, Handler } from '../hypercall.ts';
 import { full, hypercall, partial } from '../hypercall.ts';
-import type { Type } from '../../abi/xen/struct.ts';
 import { targetSelf } from './common.ts';
 
 /** ENOSYS: the domain has no pirqs; then as the handler says. The structure is copied only after that check. */
 function needsPirqs<A>(arg: Type<A>, handler: Handler<A>): Entry {
-  return partial('no physical interrupts exist, so none is ever mapped', { guests: 'hvm' }, (context, _arg, address) => {
-    if (!context.domain.config.pirqs) return -ENOSYS;
-    const value = context.copyFromGuest(arg, address);
-    return value === undefined ? -EFAULT : handler(context, value, address);
-  });
+  return partial(
+    'no physical interrupts exist, so none is ever mapped',
+    { guests: 'hvm' },
+    (context, _arg, address) => {
+      if (!context.domain.config.pirqs) return -ENOSYS;
+      const value = context.copyFromGuest(arg, address);
+      return value === undefined ? -EFAULT : handler(context, value, address);
+    },
+  );
 }
 
 /** ENOSYS: without pirqs before 4.20; EFAULT; EINVAL: several MSIs with a table base; ESRCH; EINVAL or EPERM. The structure is written back in any case. */
-const mapPirq: Entry = partial('no physical interrupts exist, so none is ever mapped', { guests: 'hvm' }, (context, _arg, address) => {
-  const { domain } = context;
-  if (!domain.config.pirqs && !domain.rules.has('hvm-map-pirq-without-flag')) return -ENOSYS;
-  const map = context.copyFromGuest(p.physdev_map_pirq, address);
-  if (map === undefined) return -EFAULT;
-  if (map.type === p.MAP_PIRQ_TYPE_MULTI_MSI && map.table_base !== 0n) return -EINVAL;
-  const target = targetSelf(context, map.domid);
-  if (target === -ESRCH) return target;
-  const result = target === 0 && domain.config.pirqs ? -EINVAL : -EPERM;
-  return context.copyToGuest(p.physdev_map_pirq, address, map) ? result : -EFAULT;
-});
+const mapPirq: Entry = partial(
+  'no physical interrupts exist, so none is ever mapped',
+  { guests: 'hvm' },
+  (context, _arg, address) => {
+    const { domain } = context;
+    if (!domain.config.pirqs && !domain.rules.has('hvm-map-pirq-without-flag')) return -ENOSYS;
+    const map = context.copyFromGuest(p.physdev_map_pirq, address);
+    if (map === undefined) return -EFAULT;
+    if (map.type === p.MAP_PIRQ_TYPE_MULTI_MSI && map.table_base !== 0n) return -EINVAL;
+    const target = targetSelf(context, map.domid);
+    if (target === -ESRCH) return target;
+    const result = target === 0 && domain.config.pirqs ? -EINVAL : -EPERM;
+    return context.copyToGuest(p.physdev_map_pirq, address, map) ? result : -EFAULT;
+  },
+);
 
 /** ENOSYS: without pirqs before 4.20; EFAULT; ESRCH; EPERM. */
 const unmapPirq: Entry = full({ guests: 'hvm' }, (context, _arg, address) => {

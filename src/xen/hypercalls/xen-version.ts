@@ -23,7 +23,9 @@ export function text(value: string, length: number): Uint8Array<ArrayBuffer> {
 
 /** EFAULT. */
 const answerText = (length: number, value: (domain: Domain) => string): Entry =>
-  full({ guests: 'all' }, (context, _arg, address) => (context.writeBytes(address, text(value(context.domain), length)) ? 0 : -EFAULT));
+  full({ guests: 'all' }, (context, _arg, address) =>
+    context.writeBytes(address, text(value(context.domain), length)) ? 0 : -EFAULT,
+  );
 
 const capabilities = (): string => 'xen-3.0-x86_64 xen-3.0-x86_32p hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ';
 
@@ -42,7 +44,12 @@ function features({ domain }: HypercallContext): number {
     bits.push(v.XENFEAT_hvm_callback_vector, v.XENFEAT_not_direct_mapped);
     if (domain.config.pirqs) bits.push(v.XENFEAT_hvm_pirqs);
   } else {
-    bits.push(v.XENFEAT_mmu_pt_update_preserve_ad, v.XENFEAT_highmem_assist, v.XENFEAT_gnttab_map_avail_bits, v.XENFEAT_direct_mapped);
+    bits.push(
+      v.XENFEAT_mmu_pt_update_preserve_ad,
+      v.XENFEAT_highmem_assist,
+      v.XENFEAT_gnttab_map_avail_bits,
+      v.XENFEAT_direct_mapped,
+    );
   }
   return bits.reduce((map, bit) => map | (1 << bit), 0) >>> 0;
 }
@@ -82,7 +89,9 @@ function varbuf(value: (domain: Domain) => string): Entry {
 export const xenVersion = hypercall(__HYPERVISOR_xen_version, 'xen:public/version.h', {
   [v.XENVER_version]: full({ guests: 'all' }, ({ domain }) => releaseNumber(domain)),
   [v.XENVER_extraversion]: answerText(16, () => '.0'),
-  [v.XENVER_compile_info]: full({ guests: 'all' }, (context, _arg, address) => (context.writeBytes(address, compileInfo(context.width)) ? 0 : -EFAULT)),
+  [v.XENVER_compile_info]: full({ guests: 'all' }, (context, _arg, address) =>
+    context.writeBytes(address, compileInfo(context.width)) ? 0 : -EFAULT,
+  ),
   [v.XENVER_capabilities]: answerText(1024, capabilities),
   [v.XENVER_changeset]: answerText(64, () => 'unavailable'),
   /** EFAULT. */
