@@ -244,3 +244,19 @@ export const systemRows: readonly Row[] = [
     return undefined;
   }),
 ];
+
+/**
+ * The forced emulation prefix (`ud2` followed by "xen"), an instruction of its own for the decoder: the one behind it runs next, as if
+ * both were one, and its faults and traps are reported at its own address.
+ */
+export const forcedEmulationRow: Row = routine(
+  'FEP',
+  '0F 0B',
+  '',
+  { ...ENDS, ref: 'xen:docs/misc/xen-command-line#hvm_fep' },
+  (cpu) => {
+    // Neither an interrupt nor a single step comes between the two.
+    cpu.set32(S.SHADOW, 2);
+    return undefined;
+  },
+);

@@ -60,8 +60,29 @@ test('MOV SS: its data breakpoint is reported behind the next instruction, insid
   b.gate(3);
   b.write16(0x5000, DATA0);
   // MOV SS, [0x5000]; INT3
-  b.execute([0x8e, 0x15, 0x00, 0x50, 0, 0, 0xcc], 2);
-  assert.equal(b.cpu.rip, HANDLER);
+  b.bytes(Number(HANDLER), [0x90]);
+  b.execute([0x8e, 0x15, 0x00, 0x50, 0, 0, 0xcc], 3);
+  assert.equal(b.cpu.rip, HANDLER + 1n);
   // The #DB interrupted the first instruction of the breakpoint handler.
   assert.equal(b.read32(STACK0 - 24), HANDLERS + 3 * 16);
+});
+
+test('single step: an INT3 that is stepped does not trap in the handler', () => {
+  const b = new Bench().protect();
+  b.gate(DB);
+  b.gate(3);
+  b.cpu.eflags = S.TF | 2;
+  b.execute([0xcc], 1);
+  assert.deepEqual([b.cpu.rip, b.read32(STACK0 - 4)], [BigInt(HANDLERS + 3 * 16), S.TF | 2]);
+});
+
+test('single step: SYSCALL goes by the flags it loads', () => {
+  const b = new Bench().long();
+  b.gate(DB);
+  b.cpu.set64(S.LSTAR, 0xa000n);
+  b.cpu.set64(S.STAR, 0x8_0000_0000n);
+  b.cpu.set64(S.SFMASK, BigInt(S.TF));
+  b.cpu.eflags = S.TF | 2;
+  b.execute([0x0f, 0x05], 1);
+  assert.equal(b.cpu.rip, 0xa000n);
 });

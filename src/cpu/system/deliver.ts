@@ -84,7 +84,6 @@ export const deliverSoftware = (cpu: Cpu, vector: number, kind: SoftwareKind, ne
   if (kind === 'int' && cpu.virtual8086 && (flags & S.IOPL) !== S.IOPL) throw fault(GP, 0);
   const icebp = kind === 'icebp';
   enter(cpu, { vector, code: undefined, ext: icebp ? EXT : 0, checksDpl: !icebp, rip: next, flags });
-  cpu.delivered = true;
 };
 
 const enter = (cpu: Cpu, what: Delivery): void => {

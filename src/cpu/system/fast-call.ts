@@ -33,6 +33,8 @@ export const syscall = (cpu: Cpu, next: bigint): void => {
   cpu.rip = cpu.get64(S.LSTAR);
   cpu.eflags = (flags & ~(cpu.get32(S.SFMASK) | S.RF)) | 2;
   cpu.updateMode(0);
+  // The single-step trap goes by the new TF.
+  if ((cpu.get32(S.EFLAGS_REST) & S.TF) === 0) cpu.delivered = true;
 };
 
 /** SYSRET: #UD as SYSCALL, #GP(0) above CPL 0 or, with 64-bit operand size, for a RCX that is not canonical. */

@@ -129,3 +129,24 @@ test('task switch: the T bit raises #DB with BT before the first instruction', (
   assert.equal(b.cpu.get32(S.DR6) & 0x8000, 0x8000);
   assert.equal(b.read32(TASK_STACK - 12), ENTRY);
 });
+
+test('16-bit TSS: saves and loads 16-bit registers, and the four segments it has', () => {
+  const b = bench();
+  b.describe(FREE, descriptor(TASK, 0x2b, 0x81, 0));
+  for (let at = 0; at < 0x60; at += 4) b.write32(TASK + at, 0);
+  b.write16(TASK + 0x0e, ENTRY);
+  b.write16(TASK + 0x10, S.CF | 2);
+  b.write16(TASK + 0x12, 0xaaaa);
+  b.write16(TASK + 0x1a, TASK_STACK);
+  [DATA0, CODE0, DATA0, DATA0].forEach((selector, n) => {
+    b.write16(TASK + 0x22 + 2 * n, selector);
+  });
+  b.bytes(ENTRY, [0xcf]);
+  b.execute(callTo(FREE));
+  assert.deepEqual(
+    [b.cpu.rip, b.cpu.gpr(S.RAX), b.cpu.eflags, b.selector(S.FS)],
+    [BigInt(ENTRY), 0xaaaan, S.NT | S.CF | 2, 0],
+  );
+  b.cpu.run(1);
+  assert.deepEqual([b.cpu.rip, b.selector(S.TR), b.read16(TASK + 0x0e)], [BigInt(CODE + 7), TSS_SELECTOR, ENTRY + 1]);
+});

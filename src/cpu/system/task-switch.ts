@@ -185,6 +185,8 @@ export const switchTask = (cpu: Cpu, what: TaskSwitch): void => {
     const stack = currentStack(cpu, ext);
     cpu.set64(S.gpr(S.RSP), mergeSp(cpu, stack, pushFrame(cpu, stack, layout.slot, [BigInt(what.code)])));
   }
+  // A single-step trap of the new task comes behind its first instruction.
+  cpu.delivered = true;
   if (image.trap) cpu.set32(S.PENDING_DEBUG, cpu.get32(S.PENDING_DEBUG) | DR6_BT);
 };
 
