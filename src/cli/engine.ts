@@ -17,7 +17,7 @@ export const machine: Machine = {
   versions: VERSIONS,
   defaultVersion: DEFAULT_VERSION,
   rules: RULES,
-  engines: ['auto', 'interpret'],
+  engines: ['auto', 'interpret', 'translate'],
   // 4 GiB of linear memory less the code cache, processor states and special pages.
   maximumMemoryMib: 4000,
   run,
@@ -87,6 +87,7 @@ function create(plan: RunPlan, interpreter: Uint8Array<ArrayBuffer> | undefined)
     uuid: Uint8Array.from(plan.uuid.replaceAll('-', '').match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
     viridian: viridianBits(plan.viridian),
     forcedEmulation: plan.forcedEmulation,
+    engine: plan.engine,
     wallclockBase: WALLCLOCK_BASE,
     ...(plan.cpuid.length === 0 ? {} : { cpuid: plan.cpuid.join(',') }),
     ...(plan.maxEventChannels === undefined ? {} : { maxEventChannels: plan.maxEventChannels }),

@@ -22,6 +22,8 @@ export interface CpuPorts {
   readonly interrupts: InterruptLine;
   readonly traps: TrapSink;
   readonly model: CpuModel;
+  /** Arrivals at a place before its region is translated; 0, the default, never. */
+  readonly hotThreshold?: number;
 }
 
 const DEBUG_STEPPING = S.TF;
@@ -46,6 +48,7 @@ export class Cpu {
   readonly u64: BigUint64Array<ArrayBuffer>;
   readonly mem: MemoryAccess;
 
+  private readonly hotThreshold: number;
   private readonly data: DataView;
   private readonly interpreter: InterpreterEntry;
   private exit = false;
@@ -62,6 +65,7 @@ export class Cpu {
     this.interrupts = ports.interrupts;
     this.traps = ports.traps;
     this.model = ports.model;
+    this.hotThreshold = ports.hotThreshold ?? 0;
     this.code = code;
     this.interpreter = interpreter;
     const { buffer } = ports.physical.memory;
@@ -251,6 +255,7 @@ export class Cpu {
   /** State after RESET / power-up (key `sdm:3A "Processor State After Reset"`), with the local APIC's business left to the owner. */
   reset(): void {
     this.u8.fill(0, this.base, this.base + S.TLB_SETS);
+    this.set32(S.HOT_THRESHOLD, this.hotThreshold);
     this.set64(S.MASK16, 0xffffn);
     this.set64(S.MASK32, 0xffff_ffffn);
     this.set64(S.MASK64, 0xffff_ffff_ffff_ffffn);

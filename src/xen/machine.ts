@@ -30,6 +30,10 @@ const PAGE = 4096;
 const EXTRA_FRAMES = 64;
 const DEFAULT_CODE_BYTES = 32 * 1024 * 1024;
 
+export type Engine = 'auto' | 'interpret' | 'translate';
+/** Arrivals at a place before its region is translated. */
+const HOT_THRESHOLD: Readonly<Record<Engine, number>> = { auto: 400, interpret: 0, translate: 1 };
+
 export interface MachineConfig {
   readonly type: 'pvh' | 'hvm';
   readonly domid?: number;
@@ -55,6 +59,8 @@ export interface MachineConfig {
   readonly schedule?: Partial<SchedulerOptions>;
   /** The interpreter's module when it was built ahead. */
   readonly interpreter?: Uint8Array<ArrayBuffer>;
+  /** How guest code runs: interpreted, translated at first sight, or translated when hot (the default). Guests see no difference. */
+  readonly engine?: Engine;
   readonly codeBytes?: number;
 }
 
@@ -135,6 +141,7 @@ export class XenMachine {
       forcedEmulation: config.forcedEmulation ?? false,
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
+    this.code.translateWith(interpreter.compile);
     const sink = new HvmTrapSink(domain, this.table, this.policy, this.devices);
     sink.afterCall = () => this.settleMemory();
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
@@ -146,6 +153,7 @@ export class XenMachine {
         interrupts: this.interrupts(vcpuId(n)),
         traps: sink,
         model,
+        hotThreshold: HOT_THRESHOLD[config.engine ?? 'auto'],
       };
       const cpu = new Cpu(n, this.memory.cpuBase + n * STATE.CPU_BLOCK, ports, this.code, interpreter.run);
       this.code.attach(cpu);
