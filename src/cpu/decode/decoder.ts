@@ -1,8 +1,9 @@
 /**
  * Instruction decoder: bytes to an {@link Insn}, by tables built from the rows (key `sdm:2 "Instruction Format"`).
  */
-import type { OperandSpec, ParsedRow } from '../isa/encoding.ts';
+import { type OperandSpec, type ParsedRow, parseRow } from '../isa/encoding.ts';
 import { instructionPlan } from '../isa/plan.ts';
+import { forcedEmulationRow } from '../isa/system.ts';
 import * as S from '../state.ts';
 import type { Insn, MemoryOperand } from './insn.ts';
 
@@ -40,6 +41,28 @@ const buildTables = (): (ParsedRow[] | undefined)[][] => {
   for (const table of out) for (const list of table) list?.sort((a, b) => rank(a) - rank(b));
   return out;
 };
+
+const FORCED_EMULATION_PREFIX = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
+const parsedForcedEmulation = parseRow(forcedEmulationRow);
+const forcedEmulation = (codeSize: CodeSize): Decoded => ({
+  parsed: parsedForcedEmulation,
+  row: forcedEmulationRow,
+  length: FORCED_EMULATION_PREFIX.length,
+  operandSize: 32,
+  addressSize: 32,
+  codeSize,
+  reg: 0,
+  rm: 0,
+  rex: false,
+  vvvv: 0,
+  memory: undefined,
+  immediate: 0n,
+  immediate2: 0,
+  repeat: 0,
+  lock: false,
+  forced: true,
+  opcodeRegister: 0,
+});
 
 const SEGMENT_PREFIX: Readonly<Record<number, number>> = {
   0x26: S.ES,
@@ -105,17 +128,21 @@ export class Decoder {
     return this.tooLong ? 'long' : result;
   }
 
-  private instruction(codeSize: CodeSize): DecodeResult {
-    let forced = false;
-    if (this.forcedEmulation && this.end - this.at >= 5) {
-      const b = this.bytes,
-        i = this.at;
-      if (b[i] === 0x0f && b[i + 1] === 0x0b && b[i + 2] === 0x78 && b[i + 3] === 0x65 && b[i + 4] === 0x6e) {
-        forced = true;
-        this.at += 5;
-        this.end = Math.min(this.end + 5, this.bytes.length);
+  private isForcedEmulation(): boolean {
+    for (const [i, byte] of FORCED_EMULATION_PREFIX.entries()) {
+      if (this.at + i >= this.end) {
+        // The rest is in the next page.
+        this.short = true;
+        return false;
       }
+      if (this.bytes[this.at + i] !== byte) return false;
     }
+    this.at += FORCED_EMULATION_PREFIX.length;
+    return true;
+  }
+
+  private instruction(codeSize: CodeSize): DecodeResult {
+    if (this.forcedEmulation && this.isForcedEmulation()) return forcedEmulation(codeSize);
     let operand66 = false,
       address67 = false,
       lock = false;
@@ -258,7 +285,7 @@ export class Decoder {
       immediate2,
       repeat,
       lock,
-      forced,
+      forced: false,
       opcodeRegister: (opcode & 7) | ((rex & 1) << 3),
       ...(memory === undefined && this.stringSegment(row.rep !== undefined, segmentOverride)),
     };

@@ -1,18 +1,16 @@
 /** All instruction rows, by family. A row added to one of these lists is decoded, interpreted, translated and documented. */
+import { fxsaveRows } from '../system/fxsave.ts';
 import { aluRows, cmpxchgPairRows } from './alu.ts';
 import { bitRows } from './bit.ts';
 import { branchRows } from './branch.ts';
 import { farRows } from './far.ts';
 import { ioRows } from './io.ts';
-import { mmxRows, ssse3Rows } from './mmx.ts';
 import { moveRows } from './move.ts';
 import { multiplyRows } from './muldiv.ts';
 import type { Row } from './row.ts';
 import { segmentRows } from './segment.ts';
 import { shiftRows } from './shift.ts';
-import { sse3FloatRows, sse41FloatRows, sseFloatRows } from './sse-float.ts';
-import { sse3MoveRows, sseMoveRows } from './sse-move.ts';
-import { sse41Rows, sse42Rows } from './sse4.ts';
+import { sseRows } from './sse.ts';
 import { stackRows } from './stack.ts';
 import { stringRows } from './string.ts';
 import { systemRows } from './system.ts';
@@ -33,13 +31,6 @@ export const rows: readonly Row[] = [
   ...ioRows,
   ...systemRows,
   ...x87Rows,
-  ...mmxRows,
-  ...sseMoveRows,
-  ...sseFloatRows,
-  ...sse3MoveRows,
-  ...sse3FloatRows,
-  ...ssse3Rows,
-  ...sse41Rows,
-  ...sse41FloatRows,
-  ...sse42Rows,
+  ...sseRows,
+  ...fxsaveRows,
 ];
