@@ -46,13 +46,10 @@ export class Control {
   /** Gives the domain RAM at page-aligned guest-physical addresses. Frames that have RAM already keep it. */
   populate(range: { readonly start: number; readonly size: number }): void {
     const { p2m } = this.machine.domain;
-    for (let frame = range.start / PAGE; frame < (range.start + range.size) / PAGE; frame++) {
-      if (p2m.frameAt(frame) === 0 && !p2m.populate(frame)) {
-        throw new RangeError(
-          `no memory for guest frame 0x${frame.toString(16)} (${p2m.totalPages} of ${p2m.maxPages} pages)`,
-        );
-      }
-    }
+    if (!p2m.populateRange(range.start / PAGE, range.size / PAGE))
+      throw new RangeError(
+        `no memory for guest address 0x${range.start.toString(16)} (${p2m.totalPages} of ${p2m.maxPages} pages)`,
+      );
   }
 
   /** Writes guest-physical memory; all of it must be populated. */

@@ -32,7 +32,7 @@ const DEFAULT_CODE_BYTES = 32 * 1024 * 1024;
 
 export type Engine = 'auto' | 'interpret' | 'translate';
 /** Arrivals at a place before its region is translated. */
-const HOT_THRESHOLD: Readonly<Record<Engine, number>> = { auto: 400, interpret: 0, translate: 1 };
+const HOT_THRESHOLD: Readonly<Record<Engine, number>> = { auto: 1000, interpret: 0, translate: 1 };
 
 export interface MachineConfig {
   readonly type: 'pvh' | 'hvm';

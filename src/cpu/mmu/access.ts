@@ -33,6 +33,8 @@ export class MemoryAccess {
   private readonly stagedHost = [0, 0];
   private stagedOffset = 0;
   private globals = 0;
+  /** By page of linear memory: a TLB entry that allows writes may exist. */
+  private readonly writtenTo = new Uint8Array(1 << 20);
 
   constructor(cpu: Cpu) {
     this.cpu = cpu;
@@ -75,6 +77,8 @@ export class MemoryAccess {
   /** A page gained decoded code: writes to it must take the slow path from now on. */
   protect(host: number): void {
     const { cpu } = this;
+    if (this.writtenTo[host >>> 12] === 0) return;
+    this.writtenTo[host >>> 12] = 0;
     const first = cpu.base + S.TLB_SETS;
     for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
       if (cpu.u32[(at + S.TLB_HOST) >>> 2] === host) cpu.u64[(at + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
@@ -92,6 +96,7 @@ export class MemoryAccess {
       cpu.u32[at + 1] = high;
     }
     if (write) {
+      this.writtenTo[host >>> 12] = 1;
       cpu.u32[at + 2] = tagLow;
       cpu.u32[at + 3] = high;
     } else cpu.u64[(entry + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;

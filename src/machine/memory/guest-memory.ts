@@ -85,6 +85,19 @@ export class GuestMemory implements PhysicalMemory {
     return this.lastFrame - this.nextFrame + this.freeFrames.length;
   }
 
+  /**
+   * Maps fresh frames at consecutive guest frames; false, and nothing done, when one of them is mapped already, lies above
+   * 4 GiB, or memory does not suffice.
+   */
+  mapFresh(gfn: Gfn, count: number): boolean {
+    const end = gfn + count;
+    if (end > this.low.length || this.nextFrame + count > this.lastFrame) return false;
+    for (let at: number = gfn; at < end; at++) if (this.low[at] !== 0) return false;
+    for (let at: number = gfn; at < end; at++) this.low[at] = this.nextFrame++;
+    this.onRemap();
+    return true;
+  }
+
   /** Maps a guest frame; what was there before is forgotten, not freed. */
   map(gfn: Gfn, frame: Frame, options: { writable: boolean } = { writable: true }): void {
     const entry = options.writable ? frame : (frame | READ_ONLY) >>> 0;

@@ -77,6 +77,18 @@ export class P2m {
     return true;
   }
 
+  /** Allocates RAM at consecutive guest frames that have none; frames that have RAM keep it. False: some could not be given. */
+  populateRange(first: number, count: number): boolean {
+    if (this.totalPages + count <= this.maxPages && this.memory.mapFresh(asGfn(first), count)) {
+      this.totalPages += count;
+      this.maxMappedGfn = Math.max(this.maxMappedGfn, first + count - 1);
+      return true;
+    }
+    for (let gfn = first; gfn < first + count; gfn++)
+      if (this.frameAt(gfn) === 0 && !this.populate(gfn)) return false;
+    return true;
+  }
+
   /** Removes the domain's own RAM page and frees it. ENOENT: nothing there; EINVAL: not the domain's RAM. */
   remove(gfn: number): number {
     const frame = this.frameAt(gfn);
