@@ -117,7 +117,9 @@ async function speeds(what: string, command: string, args: readonly string[]): P
 await ensureBuilt();
 const cmdline = `div=${div} only=${names.join(',')}`;
 const start = await startToVerdict(join(root, 'guests', 'images', 'hello64.elf'));
-const own = await speeds('xenolith', process.execPath, [cli, 'run', guest, '--memory', '128', '--cmdline', cmdline]);
+const run = (engine: string): string[] => [cli, 'run', guest, '--memory', '128', '--engine', engine, '--cmdline', cmdline];
+const own = await speeds('xenolith', process.execPath, run('auto'));
+const interpreted = await speeds('interpreter', process.execPath, run('interpret'));
 
 const emulator = 'qemu-system-x86_64';
 const found = spawnSync(emulator, ['--version'], { encoding: 'utf8' });
@@ -153,6 +155,7 @@ const report = {
   div,
   startToVerdictMs: start,
   xenolith: own,
+  interpreter: interpreted,
   tcg: qemu,
 };
 
@@ -168,7 +171,7 @@ function table(): string {
       : `start to verdict (hello64): median ${start.median.toFixed(0)} ms, best ${start.min!.toFixed(0)} ms of ${starts} runs` +
           (was === undefined ? '' : ` (baseline ${was.toFixed(0)} ms)`),
     '',
-    'workload    seconds     MIPS   baseline   TCG MIPS   of TCG   checksum',
+    'workload    seconds     MIPS   baseline   interpreter   TCG MIPS   of TCG   checksum',
   );
   for (const name of names) {
     const mine = own[name];
@@ -182,6 +185,7 @@ function table(): string {
         (mine?.seconds.toFixed(3) ?? '-').padStart(10),
         (mine?.mips.toFixed(0) ?? '-').padStart(9),
         (before?.toFixed(0) ?? '').padStart(11),
+        (interpreted[name]?.mips.toFixed(0) ?? '-').padStart(14),
         (theirs?.mips.toFixed(0) ?? '').padStart(11),
         ratio.padStart(9),
         `   ${same || (mine?.checksum ?? '')}`,
@@ -193,5 +197,5 @@ function table(): string {
 
 if (options.save) writeFileSync(baselineFile, `${JSON.stringify(report, null, 2)}\n`);
 console.log(options.json ? JSON.stringify(report, null, 2) : table());
-const complete = start.median !== undefined && names.every((name) => own[name]);
+const complete = start.median !== undefined && names.every((name) => own[name] && interpreted[name]);
 process.exitCode = complete ? 0 : 1;

@@ -64,7 +64,7 @@ export interface PlatformOptions {
   readonly sinks: PlatformSinks;
   /** UTC in ns since 1970 at system time 0. */
   readonly wallClockBase: bigint;
-  /** Port 0xE9, the reset port and the APM ports: HVM domains with a device model. */
+  /** The reset port and the APM ports: HVM domains with a device model. */
   readonly legacyPorts?: boolean;
   readonly clock?: Clock;
   readonly events?: EventQueue;
@@ -186,12 +186,10 @@ export class Platform implements Pick<PhysicalMemory, 'mmioRead' | 'mmioWrite'> 
       this.apm = new Apm((on) => this.pm?.enableSci(on));
       this.ports.claim(APM_PORT, 2, this.apm);
       this.ports.claim(RESET_PORT, 1, this.resetPort);
-      this.ports.claim(
-        DEBUG_PORT,
-        1,
-        debugPort((byte) => sinks.debugByte(byte)),
-      );
     }
+    // Xen gives it to every domain that runs in hardware-assisted mode, PVH included (key `xen:arch/x86/hvm/hvm.c#hvm_domain_initialise`).
+    const debug = debugPort((byte) => sinks.debugByte(byte));
+    this.ports.claim(DEBUG_PORT, 1, debug);
     this.lines = vcpus.map((vcpu) => this.interruptLineOf(vcpu));
   }
 
