@@ -4,6 +4,7 @@
  */
 import { BadInput } from '../bad-input.ts';
 import { isElf } from './elf.ts';
+import { unpackLz4 } from './lz4.ts';
 import { unpackXz } from './xz.ts';
 
 export type Compression = 'gzip' | 'zstd' | 'xz' | 'lzma' | 'bzip2' | 'lz4' | 'lzo';
@@ -78,7 +79,8 @@ export function unpack(payload: Uint8Array, decompress: Decompress): Uint8Array 
   }
   const attempt = (data: Uint8Array): Uint8Array | undefined => {
     try {
-      return format === 'xz' ? unpackXz(data) : decompress(format, data);
+      if (format === 'xz') return unpackXz(data);
+      return format === 'lz4' ? unpackLz4(data) : decompress(format, data);
     } catch (error) {
       throw new BadInput<BzImageProblem>(
         'bzimage-damaged',
