@@ -168,8 +168,7 @@ function hypervisorLeaf(policy: CpuidPolicy, vcpu: Vcpu, leaf: number, subleaf: 
       else if (subleaf === 2) set(out, TSC_KHZ);
       return;
     case 4: {
-      const upcallVector = domain.rules.atLeast('4.18') ? 1 << 6 : 0;
-      if (domain.isHvm) set(out, (1 << 2) | (1 << 3) | (1 << 4) | upcallVector, vcpu.id, domain.id);
+      if (domain.isHvm) set(out, (1 << 2) | (1 << 3) | (1 << 4) | (1 << 6), vcpu.id, domain.id);
       return;
     }
     case 5:

@@ -9,7 +9,8 @@ import { EFAULT, ENOSYS } from '../abi/xen/errno.ts';
 import type { Layout, Type } from '../abi/xen/struct.ts';
 import { encode } from '../abi/xen/struct.ts';
 import type { Domain } from './domain.ts';
-import type { Version } from './rules.ts';
+import type { RuleName, Version } from './rules.ts';
+import { firstRelease } from './rules.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** `kind: 'block'`: the vCPU waits; when it runs again it sees `result`. */
@@ -111,8 +112,8 @@ export interface EntryOptions<A> {
   readonly arg?: Type<A>;
   /** Copies the structure back after a result >= 0 (EFAULT when that fails). */
   readonly out?: boolean;
-  /** First release that has it; older rule sets answer as for an unknown operation. */
-  readonly since?: Version;
+  /** Rule that decides whether it exists; without it the answer is that to an unknown operation. */
+  readonly rule?: RuleName;
 }
 
 export type Handler<A> = (context: HypercallContext, arg: A, address: bigint) => Result;
@@ -123,6 +124,8 @@ export interface Entry {
   readonly guests: Guests;
   readonly arg: Type<unknown> | undefined;
   readonly out: boolean;
+  readonly rule: RuleName | undefined;
+  /** First release that has it. */
   readonly since: Version | undefined;
   readonly handler: Handler<unknown>;
 }
@@ -134,7 +137,8 @@ function entry<A>(level: Entry['level'], note: string, options: EntryOptions<A>,
     guests: options.guests,
     arg: options.arg,
     out: options.out ?? false,
-    since: options.since,
+    rule: options.rule,
+    since: options.rule && firstRelease(options.rule),
     handler: handler as Handler<unknown>,
   };
 }
@@ -287,7 +291,7 @@ export function callerOf(context: HypercallContext): Caller {
 }
 
 function available(entry: Entry, context: HypercallContext): boolean {
-  if (entry.since !== undefined && !context.domain.rules.atLeast(entry.since)) return false;
+  if (entry.rule !== undefined && !context.domain.rules.has(entry.rule)) return false;
   return allows(entry.guests, callerOf(context));
 }
 

@@ -17,10 +17,13 @@ export function upVcpu(vcpu: Vcpu): number {
   return 0;
 }
 
+const powersOffWithLast = (vcpu: Vcpu): boolean => vcpu.domain.rules.has('last-vcpu-down-powers-off');
+
 /** VCPUOP_down: the domain powers off when every other vCPU is down. */
 export function downVcpu(vcpu: Vcpu): void {
   const { domain } = vcpu;
-  if (domain.vcpus.every((other) => other === vcpu || !other.isOnline)) domain.shutdown(SHUTDOWN_poweroff);
+  if (powersOffWithLast(vcpu) && domain.vcpus.every((other) => other === vcpu || !other.isOnline))
+    domain.shutdown(SHUTDOWN_poweroff);
   else vcpu.setPauseFlags(VPF_down);
 }
 
@@ -80,5 +83,6 @@ export function sipiVcpu(vcpu: Vcpu, vector: number, signature = 0): boolean {
 /** Down for good; the domain powers off when no vCPU is left. */
 function goOffline(vcpu: Vcpu): void {
   vcpu.setPauseFlags(VPF_down);
-  if (vcpu.domain.vcpus.every((other) => !other.isOnline)) vcpu.domain.shutdown(SHUTDOWN_poweroff);
+  if (powersOffWithLast(vcpu) && vcpu.domain.vcpus.every((other) => !other.isOnline))
+    vcpu.domain.shutdown(SHUTDOWN_poweroff);
 }

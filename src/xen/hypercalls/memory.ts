@@ -116,7 +116,10 @@ export const memoryOp = hypercall(
     [m.XENMEM_remove_from_physmap]: removeFromPhysmap,
     [m.XENMEM_memory_map]: full({ guests: 'all', arg: m.xen_memory_map }, memoryMap),
     [m.XENMEM_set_memory_map]: full({ guests: 'all', arg: m.xen_foreign_memory_map }, setMemoryMap),
-    [m.XENMEM_machine_memory_map]: full({ guests: 'all' }, () => -EPERM),
+    /** ENOSYS: HVM before 4.19; EPERM. */
+    [m.XENMEM_machine_memory_map]: full({ guests: 'all' }, ({ domain }) =>
+      domain.isHvm && !domain.rules.has('hvm-machine-memory-map') ? -ENOSYS : -EPERM,
+    ),
     [m.XENMEM_machphys_mapping]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
     [m.XENMEM_machphys_mfn_list]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
     [m.XENMEM_machphys_compat_mfn_list]: absent('for the control domain'),

@@ -100,8 +100,8 @@ test('vm_assist: a type the guest lacks is EINVAL before an unknown command is E
 test('sysctl, domctl, platform_op: EFAULT, EACCES for the version, ESRCH, EPERM', () => {
   const t = make();
   for (const [number, type, version] of [
-    [x.__HYPERVISOR_sysctl, a.xen_sysctl, a.XEN_SYSCTL_INTERFACE_VERSION],
-    [x.__HYPERVISOR_domctl, a.xen_domctl, a.XEN_DOMCTL_INTERFACE_VERSION],
+    [x.__HYPERVISOR_sysctl, a.xen_sysctl, 0x16],
+    [x.__HYPERVISOR_domctl, a.xen_domctl, 0x18],
     [x.__HYPERVISOR_platform_op, a.xen_platform_op, a.XENPF_INTERFACE_VERSION],
   ] as const) {
     const put = (interface_version: number, domain = 1): void => {

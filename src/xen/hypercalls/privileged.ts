@@ -1,8 +1,22 @@
 /** Interfaces of the control domain, as an ordinary guest finds them: structure, version, domain, then permission. */
-import { EACCES, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/xen/errno.ts';
+import { EACCES, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/xen/errno.ts';
 import * as a from '../../abi/xen/misc.ts';
 import * as x from '../../abi/xen/xen.ts';
-import { absent, full, hypercall } from '../hypercall.ts';
+import { absent, full, hypercall, partial } from '../hypercall.ts';
+
+/** The one domctl that does not depend on the interface version. `xen:public/domctl.h` */
+const XEN_DOMCTL_get_domain_state = 90;
+/** Last operation of xenoprof_op, and those a guest without privilege could reach. `xen:public/xenoprof.h` */
+const XENOPROF_last_op = 17;
+const XENOPROF_init = 0,
+  XENOPROF_enable_virq = 8,
+  XENOPROF_disable_virq = 11,
+  XENOPROF_get_buffer = 14;
+const XENOPROF_UNPRIVILEGED: ReadonlySet<number> = new Set([
+  XENOPROF_enable_virq,
+  XENOPROF_disable_virq,
+  XENOPROF_get_buffer,
+]);
 
 /** Domctls that do not name an existing domain first. */
 const withoutDomain: ReadonlySet<number> = new Set([a.XEN_DOMCTL_createdomain]);
@@ -11,8 +25,8 @@ const withoutDomain: ReadonlySet<number> = new Set([a.XEN_DOMCTL_createdomain]);
 export const sysctl = hypercall(
   x.__HYPERVISOR_sysctl,
   'xen:public/sysctl.h',
-  full({ guests: 'all', arg: a.xen_sysctl }, (_context, op) =>
-    op.interface_version !== a.XEN_SYSCTL_INTERFACE_VERSION ? -EACCES : -EPERM,
+  full({ guests: 'all', arg: a.xen_sysctl }, ({ domain }, op) =>
+    op.interface_version !== Number(domain.rules.get('sysctl-interface')) ? -EACCES : -EPERM,
   ),
 );
 
@@ -21,7 +35,9 @@ export const domctl = hypercall(
   x.__HYPERVISOR_domctl,
   'xen:public/domctl.h',
   full({ guests: 'all', arg: a.xen_domctl }, ({ domain }, op) => {
-    if (op.interface_version !== a.XEN_DOMCTL_INTERFACE_VERSION) return -EACCES;
+    const stable = op.cmd === XEN_DOMCTL_get_domain_state && domain.rules.has('domctl-stable-get-domain-state');
+    const version = stable ? 0 : Number(domain.rules.get('domctl-interface'));
+    if (op.interface_version !== version) return -EACCES;
     return withoutDomain.has(op.cmd) || op.domain === domain.id || op.domain === 0 ? -EPERM : -ESRCH;
   }),
 );
@@ -54,7 +70,13 @@ export const unavailable = [
   hypercall(
     x.__HYPERVISOR_xenoprof_op,
     'xen:public/xen.h#__HYPERVISOR_xenoprof_op',
-    absent('profiling of the hypervisor is not modelled'),
+    /** EINVAL: operation; EPERM: privileged operation; ENODEV: nothing to profile with. */
+    partial('performance counters do not exist', { guests: 'pv', rule: 'xenoprof' }, ({ args }) => {
+      const op = Number(BigInt.asIntN(32, args[0]));
+      if (op < 0 || op > XENOPROF_last_op) return -EINVAL;
+      if (op === XENOPROF_init) return -ENODEV;
+      return XENOPROF_UNPRIVILEGED.has(op) ? -ENODEV : -EPERM;
+    }),
   ),
   hypercall(x.__HYPERVISOR_argo_op, 'xen:public/argo.h', absent('Argo is not built into the modelled hypervisor')),
   /** Every domain with a local APIC is refused, others because performance counters are off. */

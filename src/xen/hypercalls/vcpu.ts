@@ -2,8 +2,9 @@
  * vcpu_op. The vCPU id is resolved before anything else (ENOENT); only the low 32 bits of operation and id count; unknown operations are ENOSYS.
  * `xen:public/vcpu.h`
  */
-import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS } from '../../abi/xen/errno.ts';
+import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, ETIME } from '../../abi/xen/errno.ts';
 import {
+  VCPU_SSHOTTMR_future,
   VCPUOP_down,
   VCPUOP_get_physid,
   VCPUOP_get_runstate_info,
@@ -36,6 +37,7 @@ import { runstateOf } from '../run-state.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { downVcpu, upVcpu } from '../vcpu-state.ts';
 import { initialiseHvm } from './vcpu-initialise-hvm.ts';
+import { checkPvContext, VCPU_GUEST_CONTEXT_SIZE } from './vcpu-initialise-pv.ts';
 
 const MILLISECOND = 1_000_000n;
 /** Longest period of a timer, ns. */
@@ -49,8 +51,11 @@ const PV32_START = 0xf580_0000n;
 /** The vCPU an operation names; {@link hypercall}'s first check made sure it exists. */
 const target = ({ domain, args }: HypercallContext): Vcpu => domain.vcpus[Number(BigInt.asUintN(32, args[1]))];
 
-/** Performs PV's part of VCPUOP_initialise; supplied by PV memory management, which the checks of frames need. */
-export type PvInitialise = (context: HypercallContext, vcpu: Vcpu, address: bigint) => Result;
+/**
+ * Loads a vcpu_guest_context (in the domain's layout) that passed {@link checkPvContext}; supplied by PV memory management, which the checks of
+ * frames need.
+ */
+export type PvInitialise = (context: HypercallContext, vcpu: Vcpu, raw: Uint8Array<ArrayBuffer>) => Result;
 const pvInitialisers = new WeakMap<Domain, PvInitialise>();
 export const setPvInitialise = (domain: Domain, initialise: PvInitialise): void => {
   pvInitialisers.set(domain, initialise);
@@ -62,11 +67,14 @@ function initialise(context: HypercallContext, _arg: unknown, address: bigint): 
   const { domain } = context;
   const needsInfo = !domain.isHvm || domain.rules.has('initialise-needs-vcpu-info-hvm');
   if (needsInfo && domain.info.vcpuInfoArea(vcpu.id).kind === 'unset') return -EINVAL;
-  if (!domain.isHvm) return pvInitialisers.get(domain)?.(context, vcpu, address) ?? -ENOSYS;
-  const raw = context.readBytes(address, VCPU_HVM_CONTEXT_SIZE);
+  const size = domain.isHvm ? VCPU_HVM_CONTEXT_SIZE : VCPU_GUEST_CONTEXT_SIZE[context.width];
+  const raw = context.readBytes(address, size);
   if (raw === undefined) return -EFAULT;
   if (vcpu.isInitialised) return -EEXIST;
-  return initialiseHvm(vcpu, raw, domain.controlBits);
+  if (domain.isHvm) return initialiseHvm(vcpu, raw, domain.controlBits);
+  return (
+    checkPvContext(domain.rules, context.width, raw) || (pvInitialisers.get(domain)?.(context, vcpu, raw) ?? -ENOSYS)
+  );
 }
 
 /** PV guests may not name addresses in the hypervisor's range; the whole structure is checked. HVM addresses are checked when used. */
@@ -91,7 +99,10 @@ function registerTime(context: HypercallContext, { addr }: { addr: bigint }): Re
   return 0;
 }
 
-/** EINVAL: another vCPU (32-bit callers get EFAULT first); EFAULT. A deadline in the past fires at once. Flags are ignored. */
+/**
+ * EINVAL: another vCPU (32-bit callers get EFAULT first); EFAULT; ETIME: a deadline in the past that the caller flagged, in early 4.17. Other
+ * deadlines in the past fire at once.
+ */
 function setSingleshot(context: HypercallContext, _arg: unknown, address: bigint): Result {
   const { vcpu, domain } = context;
   const early = context.width === 'compat' ? context.copyFromGuest(vcpu_set_singleshot_timer, address) : undefined;
@@ -99,7 +110,9 @@ function setSingleshot(context: HypercallContext, _arg: unknown, address: bigint
   if (target(context) !== vcpu) return -EINVAL;
   const set = early ?? context.copyFromGuest(vcpu_set_singleshot_timer, address);
   if (set === undefined) return -EFAULT;
-  if (set.timeout_abs_ns < domain.now()) {
+  const past = set.timeout_abs_ns < domain.now();
+  if (past && (set.flags & VCPU_SSHOTTMR_future) !== 0 && domain.rules.has('singleshot-past-etime')) return -ETIME;
+  if (past) {
     vcpu.timers.stopSingleshot();
     vcpu.timers.raise();
   } else vcpu.timers.setSingleshot(set.timeout_abs_ns);
@@ -107,7 +120,7 @@ function setSingleshot(context: HypercallContext, _arg: unknown, address: bigint
 }
 
 const guests = 'all';
-const since = '4.18';
+const rule = 'phys-areas';
 
 export const vcpuOp = hypercall(
   __HYPERVISOR_vcpu_op,
@@ -150,11 +163,11 @@ export const vcpuOp = hypercall(
     }),
     [VCPUOP_get_physid]: absent('only for pinned vCPUs of the hardware domain', EINVAL),
     [VCPUOP_register_vcpu_time_memory_area]: full({ guests, arg: vcpu_register_area }, registerTime),
-    [VCPUOP_register_runstate_phys_area]: full({ guests, since, arg: vcpu_register_phys_area }, (context, { addr }) => {
+    [VCPUOP_register_runstate_phys_area]: full({ guests, rule, arg: vcpu_register_phys_area }, (context, { addr }) => {
       const vcpu = target(context);
       return context.domain.info.runstate.registerPhysical(vcpu, vcpu === context.vcpu, addr, context.width);
     }),
-    [VCPUOP_register_vcpu_time_phys_area]: full({ guests, since, arg: vcpu_register_phys_area }, (context, { addr }) =>
+    [VCPUOP_register_vcpu_time_phys_area]: full({ guests, rule, arg: vcpu_register_phys_area }, (context, { addr }) =>
       context.domain.info.time.registerPhysical(target(context), addr),
     ),
   },

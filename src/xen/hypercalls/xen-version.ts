@@ -12,6 +12,8 @@ const VMASST_TYPE_pae_extended_cr3 = 3n;
 /** Hypervisor ranges that PV guests are told about. */
 const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 const HYPERVISOR_COMPAT_VIRT_START = 0xf580_0000n;
+/** What 32-bit HVM callers were told until 4.17: no such range. */
+const NO_COMPAT_START = 0xffff_ffffn;
 const DENIED = '<denied>';
 
 /** Text to zero-padded bytes. */
@@ -30,14 +32,14 @@ const answerText = (length: number, value: (domain: Domain) => string): Entry =>
 const capabilities = (): string => 'xen-3.0-x86_64 xen-3.0-x86_32p hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ';
 
 export const releaseNumber = (domain: Domain): number => {
-  const [major, minor] = domain.rules.version.split('.');
+  const [major, minor] = domain.rules.get('reported-version').split('.');
   return (Number(major) << 16) | Number(minor);
 };
 
 function features({ domain }: HypercallContext): number {
   const bits: number[] = [v.XENFEAT_memory_op_vnode_supported];
-  if (domain.rules.atLeast('4.18')) bits.push(v.XENFEAT_runstate_phys_area, v.XENFEAT_vcpu_time_phys_area);
-  if (domain.rules.atLeast('4.18')) bits.push(v.XENFEAT_dm_msix_all_writes);
+  if (domain.rules.has('phys-area-features')) bits.push(v.XENFEAT_runstate_phys_area, v.XENFEAT_vcpu_time_phys_area);
+  if (domain.rules.has('msix-write-feature')) bits.push(v.XENFEAT_dm_msix_all_writes);
   if (((domain.vmAssist >> VMASST_TYPE_pae_extended_cr3) & 1n) !== 0n) bits.push(v.XENFEAT_pae_pgdir_above_4gb);
   if (domain.isHvm) {
     bits.push(v.XENFEAT_writable_page_tables, v.XENFEAT_auto_translated_physmap, v.XENFEAT_hvm_safe_pvclock);
@@ -55,8 +57,10 @@ function features({ domain }: HypercallContext): number {
 }
 
 function virtStart({ domain, width }: HypercallContext): bigint {
-  if (domain.isHvm) return 0n;
+  const told = !domain.rules.has('platform-parameters-pv-only');
+  if (domain.isHvm) return told ? (width === 'compat' ? NO_COMPAT_START : HYPERVISOR_VIRT_START) : 0n;
   if (width === 'compat') return HYPERVISOR_COMPAT_VIRT_START;
+  if (told) return HYPERVISOR_VIRT_START;
   return domain.rules.has('debug-build') ? 0n : HYPERVISOR_VIRT_START;
 }
 
@@ -76,7 +80,7 @@ const privileged = (): Entry => full({ guests: 'all' }, () => -EPERM);
 
 /** Variable-length forms: EFAULT reading the length; the length needed for a NULL argument; ENOBUFS: too small; EFAULT. */
 function varbuf(value: (domain: Domain) => string): Entry {
-  return full({ guests: 'all', since: '4.18' }, (context, _arg, address): Result => {
+  return full({ guests: 'all', rule: 'version-varbuf' }, (context, _arg, address): Result => {
     const content = text(value(context.domain), value(context.domain).length + 1).subarray(0, -1);
     if (address === 0n) return content.length;
     const header = context.copyFromGuest(v.xen_varbuf, address);
@@ -116,5 +120,5 @@ export const xenVersion = hypercall(__HYPERVISOR_xen_version, 'xen:public/versio
   [v.XENVER_extraversion2]: varbuf(() => '.0'),
   [v.XENVER_capabilities2]: varbuf(capabilities),
   [v.XENVER_changeset2]: varbuf(() => 'unavailable'),
-  [v.XENVER_commandline2]: privileged(),
+  [v.XENVER_commandline2]: full({ guests: 'all', rule: 'version-varbuf' }, () => -EPERM),
 });
