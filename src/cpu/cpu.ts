@@ -29,6 +29,8 @@ export interface CpuPorts {
 const DEBUG_STEPPING = S.TF;
 /** DR7 enable bits of the four breakpoints. */
 const DR7_ENABLED = 0xff;
+/** Deliveries in a row, without an instruction between them, that cost nothing; each further one counts as an instruction. */
+const FREE_DELIVERIES = 64;
 
 export class Cpu {
   /** vCPU number; chosen by the owner. */
@@ -316,20 +318,38 @@ export class Cpu {
   /**
    * Executes at most `budget` instructions; an instruction that faults, and each repetition of a string instruction, counts
    * as one. Returns how many were started. Comes back early after {@link requestExit}.
+   *
+   * A guest can make deliveries follow each other for ever (an interrupt that stays asserted behind a trap gate, a breakpoint on the
+   * handler of #DB); those use the budget up too.
    */
   run(budget: number): number {
     let left = budget;
+    let deliveries = 0;
     this.exit = false;
     this.granted = budget;
+    this.unsliced = budget;
+    this.set32(S.BUDGET, 0);
+    const delivered = (): void => {
+      if (++deliveries <= FREE_DELIVERIES) return;
+      this.unsliced = --left;
+      this.set32(S.BUDGET, 0);
+    };
     while (left > 0 && !this.exit) {
       const shadow = this.get32(S.SHADOW);
       if (shadow === 0) {
-        if (this.deliverPending()) continue;
+        if (this.deliverPending()) {
+          delivered();
+          continue;
+        }
       } else this.set32(S.SHADOW, 0);
       const rest = this.get32(S.EFLAGS_REST);
       const stepping = (rest & DEBUG_STEPPING) !== 0;
       const watching = (this.get32(S.DR7) & DR7_ENABLED) !== 0;
-      if (watching && checkBreakpoints(this, shadow === 2)) continue;
+      if (watching && checkBreakpoints(this, shadow === 2)) {
+        delivered();
+        continue;
+      }
+      deliveries = 0;
       const slice = shadow !== 0 || stepping || watching ? 1 : left;
       this.set32(S.BUDGET, slice);
       this.unsliced = left - slice;

@@ -34,7 +34,7 @@ export type Stop =
   | { readonly kind: 'stuck'; readonly at: readonly StopPoint[] }
   /** The asked system time was reached. */
   | { readonly kind: 'timeout'; readonly at: readonly StopPoint[] }
-  /** The asked number of instructions was executed, or {@link Scheduler.interrupt} was called. */
+  /** The asked number of instructions was executed, {@link Scheduler.interrupt} was called, or only timers ran for long. */
   | { readonly kind: 'paused' };
 
 export interface RunLimit {
@@ -42,6 +42,11 @@ export interface RunLimit {
   readonly until?: bigint;
   readonly instructions?: number;
 }
+
+/** Jumps to the next timer in one {@link Scheduler.run}: a guest that only waits must not keep the caller from its other business. */
+const MAXIMUM_JUMPS = 10_000;
+/** Stays in a row that may end before their first instruction without time passing. */
+const FREE_STAYS = 1_000;
 
 /** Without a processor that tells how far it is, time moves only between stays on it; they are kept this short then. */
 const COARSE_SLICE = 2_000;
@@ -63,6 +68,8 @@ export class Scheduler {
   private accounted = 0;
   private sliceEnd = 0n;
   private interrupted = false;
+  /** Stays in a row without an instruction. */
+  private emptyStays = 0;
 
   constructor(
     domain: Domain,
@@ -89,6 +96,7 @@ export class Scheduler {
     const { clock, events } = this.time;
     const end = this.instructions + (limit.instructions ?? Number.POSITIVE_INFINITY);
     this.interrupted = false;
+    let jumps = 0;
     for (;;) {
       events.runDue(clock.now());
       const { shutdownState } = this.domain;
@@ -104,6 +112,7 @@ export class Scheduler {
         this.leave();
         const next = events.nextDeadline();
         if (next === undefined) return { kind: 'stuck', at: this.stopPoints() };
+        if (++jumps > MAXIMUM_JUMPS) return { kind: 'paused' };
         clock.advanceTo(limit.until !== undefined && next > limit.until ? nanoseconds(limit.until) : next);
       }
     }
@@ -149,7 +158,9 @@ export class Scheduler {
     this.onSlice?.(vcpu, budget);
     const executed = vcpu.cpu.run(budget);
     vcpu.running = false;
-    this.charge(executed);
+    // Time passes whatever happens, so that limits are reached.
+    this.emptyStays = executed > 0 ? 0 : this.emptyStays + 1;
+    this.charge(this.emptyStays > FREE_STAYS ? 1 : executed);
     if (!vcpu.isRunnable) this.leave();
   }
 

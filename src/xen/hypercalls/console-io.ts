@@ -2,9 +2,11 @@
 import { E2BIG, EFAULT, ENOSYS, EPERM } from '../../abi/xen/errno.ts';
 import { CONSOLEIO_read, CONSOLEIO_write } from '../../abi/xen/misc.ts';
 import { __HYPERVISOR_console_io } from '../../abi/xen/xen.ts';
-import { full, hypercall } from '../hypercall.ts';
+import { again, full, hypercall } from '../hypercall.ts';
 
 const CHUNK = 127;
+/** Chunks written before the call continues as a new one. */
+const CHUNKS_AT_ONCE = 64;
 const NEWLINE = 10;
 const TAB = 9;
 
@@ -21,6 +23,8 @@ export const consoleIo = hypercall(
     switch (Number(BigInt.asUintN(32, args[0]))) {
       case CONSOLEIO_write:
         for (let at = 0; at < count; at += CHUNK) {
+          if (at >= CHUNK * CHUNKS_AT_ONCE)
+            return again(undefined, BigInt(count - at), context.cut(args[2] + BigInt(at)));
           const part = context.readBytes(context.cut(args[2] + BigInt(at)), Math.min(CHUNK, count - at));
           if (part === undefined) return -EFAULT;
           domain.onConsoleOutput(part.filter(printable));

@@ -10,10 +10,12 @@ import { __HYPERVISOR_grant_table_op, DOMID_SELF } from '../../abi/xen/xen.ts';
 import { gfn as asGfn, domId } from '../../base/int.ts';
 import { acquire, release } from '../grant/use.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
-import { absent, full, hypercall, partial } from '../hypercall.ts';
+import { absent, again, full, hypercall, partial } from '../hypercall.ts';
 import { rangeOkay, targetSelf } from './common.ts';
 
 const PAGE = 4096n;
+/** Entries of an array performed before the rest continues as a new call. */
+const ENTRIES_AT_ONCE = 256;
 
 const count = ({ args }: HypercallContext): number => Number(BigInt.asIntN(32, args[2]));
 
@@ -27,6 +29,7 @@ function each<T extends { status: number }>(
     if (!rangeOkay(context, address, BigInt(type.size(context.width)) * BigInt(n))) return -EFAULT;
     for (let i = 0; i < n; i++) {
       const at = context.element(type, address, i);
+      if (i === ENTRIES_AT_ONCE) return again(undefined, at, BigInt(n - i));
       const op = context.copyFromGuest(type, at);
       if (op === undefined) return -EFAULT;
       op.status = perform(context, op);

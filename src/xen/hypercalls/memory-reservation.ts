@@ -78,6 +78,8 @@ export const exchange: Entry = partial(
     if (e.nr_exchanged === e.in.nr_extents) return 0;
     const { p2m } = context.domain;
     const pages = 1 << e.in.extent_order;
+    // Such a list names a page twice.
+    if ((e.in.nr_extents - e.nr_exchanged) << BigInt(e.in.extent_order) > BigInt(p2m.totalPages)) return -EINVAL;
     const frames: number[] = [];
     for (let i = e.nr_exchanged; i < e.in.nr_extents; i++) {
       const first = context.copyFromGuest(ulong, context.element(ulong, e.in.extent_start, i));

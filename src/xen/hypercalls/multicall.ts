@@ -8,6 +8,8 @@ import { rangeOkay } from './common.ts';
 
 /** Arguments used of the six an entry has room for. */
 const ARGUMENTS = 5;
+/** Entries performed before the rest continues as a new call. */
+const ENTRIES_AT_ONCE = 64;
 
 /**
  * EINVAL: inside another multicall; EFAULT: the list. Entries run in order; their results go to the list (EFAULT ends the batch). A blocking entry holds the
@@ -25,6 +27,7 @@ export function multicall(table: () => HypercallTable): Hypercall {
       if (!rangeOkay(context, list, BigInt(count) * BigInt(multicall_entry.size(width)))) return -EFAULT;
       for (let i = 0; i < count; i++) {
         const at = context.element(multicall_entry, list, i);
+        if (i === ENTRIES_AT_ONCE) return again(at, BigInt(count - i));
         const call = context.copyFromGuest(multicall_entry, at);
         if (call === undefined) return -EFAULT;
         const result = table().dispatch(
