@@ -163,7 +163,7 @@ export const systemRows: readonly Row[] = [
   }),
   routine('LMSW', '0F 01 /6', 'Ew', ENDS, lmsw),
   routine('INVLPG', '0F 01 /7m', 'Mb', ENDS, invlpg),
-  routine('VMCALL', '0F 01 /C1', '', ENDS, hypercall(0)),
+  routine('VMCALL', 'NP 0F 01 /C1', '', ENDS, hypercall(0)),
   routine('VMMCALL', '0F 01 /D9', '', { ...ENDS, ref: 'amd:VMMCALL' }, hypercall(1)),
   routine('CLAC', 'NP 0F 01 /CA', '', ENDS, setAccess(false)),
   routine('STAC', 'NP 0F 01 /CB', '', ENDS, setAccess(true)),
@@ -253,7 +253,7 @@ export const forcedEmulationRow: Row = routine(
   'FEP',
   '0F 0B',
   '',
-  { ...ENDS, ref: 'xen:docs/misc/xen-command-line#hvm_fep' },
+  { ...ENDS, ref: 'xen:misc/xen-command-line.pandoc' },
   (cpu) => {
     // Neither an interrupt nor a single step comes between the two.
     cpu.set32(S.SHADOW, 2);
