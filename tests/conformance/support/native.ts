@@ -1,0 +1,31 @@
+/** Runs cases on the host processor, where it is an x86-64 one and a C compiler is at hand. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { decodeResult, type Execution, encodeCases, type Input, RESULT_BYTES } from './layout.ts';
+
+const source = fileURLToPath(new URL('../native/runner.c', import.meta.url));
+
+/** Results in the order of the cases; undefined when the host cannot run them. */
+export const runNatively = (cases: readonly Input[]): Execution[] | undefined => {
+  if (process.arch !== 'x64' || process.platform !== 'linux') return undefined;
+  const folder = mkdtempSync(join(tmpdir(), 'xenolith-native-'));
+  try {
+    const program = join(folder, 'runner');
+    const compiled = spawnSync('gcc', ['-O1', '-o', program, source], { encoding: 'utf8' });
+    if (compiled.error !== undefined) return undefined;
+    if (compiled.status !== 0) throw new Error(`runner.c does not compile:\n${compiled.stderr}`);
+    const input = encodeCases(cases);
+    const run = spawnSync(program, [], { input, maxBuffer: cases.length * RESULT_BYTES + 4096 });
+    const out = new Uint8Array(run.stdout);
+    if (run.status !== 0 || out.length !== cases.length * RESULT_BYTES)
+      throw new Error(
+        `runner ended with ${run.status ?? run.signal} after ${out.length / RESULT_BYTES} of ${cases.length} cases`,
+      );
+    return cases.map((_, i) => decodeResult(out, i * RESULT_BYTES));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+};
