@@ -242,9 +242,11 @@ const copy = (cpu: Cpu, from: number, to: number): void => {
   const top = fpu.top(cpu);
   const source = S.fpr((top + from) & 7),
     destination = S.fpr((top + to) & 7);
+  const significand = cpu.get64(source),
+    exponent = cpu.get16(source + 8);
   fpu.write(cpu, to, fpu.read(cpu, from));
-  cpu.set64(destination, cpu.get64(source));
-  cpu.set16(destination + 8, cpu.get16(source + 8));
+  cpu.set64(destination, significand);
+  cpu.set16(destination + 8, exponent);
 };
 
 const storeRegister = (name: string, encoding: string, pops: boolean): Row =>
