@@ -165,8 +165,12 @@ export const TLB_READ = 0,
   TLB_WRITE = 8,
   TLB_HOST = 16,
   TLB_FLAGS = 20;
-/** Never equal to a page of a canonical address and far from all of them. */
-export const TLB_INVALID = 0x7fff_ffff_ffff_f000n;
+/**
+ * Pages of addresses that are not canonical. Compiled code looks up before anybody checks that, so an empty entry also must not hold the page
+ * that would be looked for in it: the last entry, where {@link TLB_INVALID} belongs, has {@link TLB_INVALID_LAST}.
+ */
+export const TLB_INVALID = 0x7fff_ffff_ffff_f000n,
+  TLB_INVALID_LAST = 0x7fff_ffff_fff0_0000n;
 
 /** Code look-aside: 256 entries of 16 bytes: tag u64 (linear page | mode key), code table u32. Tag {@link TLB_INVALID} is empty. */
 export const CODE_TLB = TLB_SETS + 4 * TLB_SET;

@@ -10,7 +10,7 @@ import { REGION_SLOTS } from '../interpret/slots.ts';
 import { OP_CALL, OP_END } from '../isa/plan.ts';
 import { routine } from '../isa/row.ts';
 import * as S from '../state.ts';
-import { fault, GP, UD } from '../system/fault.ts';
+import { fault, GP, GuestFault, UD } from '../system/fault.ts';
 import { type Block, discover } from '../translate/discover.ts';
 import { type CodeSize, type Decoded, Decoder } from './decoder.ts';
 import type { Insn } from './insn.ts';
@@ -92,7 +92,7 @@ export class CodeCache {
   translate(cpu: Cpu): void {
     if (this.compiler === undefined) return;
     const linear = cpu.code64 ? cpu.rip : (cpu.get64(S.CS_BASE) + cpu.rip) & 0xffff_ffffn;
-    const host = cpu.mem.fetchPage(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
+    const host = fetchQuietly(cpu, linear);
     const page = this.pages.get(host);
     const mode = cpu.get32(S.MODE);
     const table = page?.tables.get(mode);
@@ -203,7 +203,8 @@ export class CodeCache {
 
   /** Puts a page's table into the vCPU's code look-aside. */
   private enter(cpu: Cpu, low: number, high: number, mode: number, table: number): void {
-    const at = (cpu.base + S.CODE_TLB + ((low >>> 12) & (S.CODE_TLB_ENTRIES - 1)) * S.CODE_TLB_ENTRY) >>> 2;
+    const slot = ((low >>> 12) + (mode << 3)) & (S.CODE_TLB_ENTRIES - 1);
+    const at = (cpu.base + S.CODE_TLB + slot * S.CODE_TLB_ENTRY) >>> 2;
     this.words[at] = ((low & ~(PAGE - 1)) | mode) >>> 0;
     this.words[at + 1] = high;
     this.words[at + 2] = table;
@@ -321,6 +322,18 @@ export class CodeCache {
     return record;
   }
 }
+
+/** Host address of the page that code is fetched from, 0 when it went meanwhile: the look-aside may still know it. Nothing is raised. */
+const fetchQuietly = (cpu: Cpu, linear: bigint): number => {
+  const cr2 = cpu.get64(S.CR2);
+  try {
+    return cpu.mem.fetchPage(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
+  } catch (e) {
+    if (!(e instanceof GuestFault)) throw e;
+    cpu.set64(S.CR2, cr2);
+    return 0;
+  }
+};
 
 /** Upper half of the linear address of the next page. */
 const carry = (low: number, high: number): number => (low >>> 12 === 0xf_ffff ? (high + 1) >>> 0 : high);

@@ -50,6 +50,7 @@ export class MemoryAccess {
     if (!keepGlobals) {
       this.globals = 0;
       cpu.u64.fill(S.TLB_INVALID, first >>> 3, (first + 4 * S.TLB_SET) >>> 3);
+      for (let set = 1; set <= 4; set++) this.clear(first + set * S.TLB_SET - S.TLB_ENTRY);
     } else
       for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
         if ((cpu.u32[(at + S.TLB_FLAGS) >>> 2] & 1) === 0) this.clear(at);
@@ -63,9 +64,16 @@ export class MemoryAccess {
   }
 
   private clear(entry: number): void {
-    this.cpu.u64[(entry + S.TLB_READ) >>> 3] = S.TLB_INVALID;
-    this.cpu.u64[(entry + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
+    this.empty(entry, S.TLB_READ);
+    this.empty(entry, S.TLB_WRITE);
     this.cpu.u32[(entry + S.TLB_FLAGS) >>> 2] = 0;
+  }
+
+  /** Makes one tag of an entry match nothing. */
+  private empty(entry: number, tag: number): void {
+    const { cpu } = this;
+    const index = ((entry - cpu.base - S.TLB_SETS) / S.TLB_ENTRY) & (S.TLB_ENTRIES - 1);
+    cpu.u64[(entry + tag) >>> 3] = index === S.TLB_ENTRIES - 1 ? S.TLB_INVALID_LAST : S.TLB_INVALID;
   }
 
   flushPage(linear: bigint): void {
@@ -81,12 +89,12 @@ export class MemoryAccess {
     this.writtenTo[host >>> 12] = 0;
     const first = cpu.base + S.TLB_SETS;
     for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
-      if (cpu.u32[(at + S.TLB_HOST) >>> 2] === host) cpu.u64[(at + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
+      if (cpu.u32[(at + S.TLB_HOST) >>> 2] === host) this.empty(at, S.TLB_WRITE);
   }
 
   private fill(low: number, high: number, host: number, read: boolean, write: boolean): void {
     const { cpu, walk } = this;
-    const set = cpu.get32(S.TLB);
+    const set = this.tlbSet();
     if (set === cpu.base + S.TLB_SETS + S.TLB_NEVER * S.TLB_SET) return;
     const entry = set + ((low >>> 12) & (S.TLB_ENTRIES - 1)) * S.TLB_ENTRY;
     const at = entry >>> 2;
@@ -99,10 +107,15 @@ export class MemoryAccess {
       this.writtenTo[host >>> 12] = 1;
       cpu.u32[at + 2] = tagLow;
       cpu.u32[at + 3] = high;
-    } else cpu.u64[(entry + S.TLB_WRITE) >>> 3] = S.TLB_INVALID;
+    } else this.empty(entry, S.TLB_WRITE);
     cpu.u32[at + 4] = host;
     cpu.u32[at + 5] = walk.global ? 1 : 0;
     if (walk.global) this.globals++;
+  }
+
+  /** TLB set of the access now made: the processor's own accesses have the supervisor's rights without EFLAGS.AC. */
+  private tlbSet(): number {
+    return this.implicit ? this.cpu.base + S.TLB_SETS + S.TLB_SUPERVISOR * S.TLB_SET : this.cpu.get32(S.TLB);
   }
 
   // ---- compiled code ----
@@ -199,14 +212,8 @@ export class MemoryAccess {
     const host = this.page(low, high, write, user);
     const { frame } = this.walk;
     if (host !== 0 && !(write && cpu.code.has(host))) {
-      if (!this.implicit)
-        this.fill(
-          low,
-          high,
-          host,
-          true,
-          (write || this.walk.writable) && cpu.physical.page(frame, true) !== 0 && !cpu.code.has(host),
-        );
+      const writable = (write || this.walk.writable) && cpu.physical.page(frame, true) !== 0 && !cpu.code.has(host);
+      this.fill(low, high, host, true, writable);
       return host + offset;
     }
     const bounce = cpu.base + S.BOUNCE;
@@ -303,44 +310,39 @@ export class MemoryAccess {
   }
 
   private at(linear: bigint, size: number, read: boolean, write: boolean): number {
-    const cut = this.cpu.longMode ? linear : linear & 0xffff_ffffn;
-    return this.access(
-      Number(cut & 0xffff_ffffn),
-      Number((cut >> 32n) & 0xffff_ffffn),
-      size,
-      read,
-      write,
-      this.routineSegment,
-    );
+    const { cpu } = this;
+    const cut = cpu.longMode ? linear : linear & 0xffff_ffffn;
+    const low = Number(cut & 0xffff_ffffn),
+      high = Number((cut >> 32n) & 0xffff_ffffn);
+    const offset = low & (PAGE - 1);
+    const tag =
+      (this.tlbSet() + ((low >>> 12) & (S.TLB_ENTRIES - 1)) * S.TLB_ENTRY + (write ? S.TLB_WRITE : S.TLB_READ)) >>> 2;
+    if (cpu.u32[tag] === low - offset && cpu.u32[tag + 1] === high && offset + size <= PAGE)
+      return cpu.u32[tag + ((S.TLB_HOST - (write ? S.TLB_WRITE : S.TLB_READ)) >>> 2)] + offset;
+    return this.access(low, high, size, read, write, this.routineSegment);
   }
 
   read(linear: bigint, size: 1 | 2 | 4): number {
     const at = this.at(linear, size, true, false);
-    const { u8 } = this.cpu;
-    if (size === 1) return u8[at];
-    if (size === 2) return u8[at] | (u8[at + 1] << 8);
-    return (u8[at] | (u8[at + 1] << 8) | (u8[at + 2] << 16) | (u8[at + 3] << 24)) >>> 0;
+    const { u8, view } = this.cpu;
+    return size === 1 ? u8[at] : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
   }
 
   read64(linear: bigint): bigint {
-    const at = this.at(linear, 8, true, false);
-    const { u8 } = this.cpu;
-    let value = 0n;
-    for (let i = 7; i >= 0; i--) value = (value << 8n) | BigInt(u8[at + i]);
-    return value;
+    return this.cpu.view.getBigUint64(this.at(linear, 8, true, false), true);
   }
 
   write(linear: bigint, size: 1 | 2 | 4, value: number): void {
     const at = this.at(linear, size, false, true);
-    const { u8 } = this.cpu;
-    for (let i = 0; i < size; i++) u8[at + i] = value >>> (8 * i);
+    const { u8, view } = this.cpu;
+    if (size === 1) u8[at] = value;
+    else if (size === 2) view.setUint16(at, value, true);
+    else view.setUint32(at, value, true);
     this.commit();
   }
 
   write64(linear: bigint, value: bigint): void {
-    const at = this.at(linear, 8, false, true);
-    const { u8 } = this.cpu;
-    for (let i = 0; i < 8; i++) u8[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+    this.cpu.view.setBigUint64(this.at(linear, 8, false, true), value, true);
     this.commit();
   }
 
@@ -353,9 +355,16 @@ export class MemoryAccess {
       const low = Number(here & 0xffff_ffffn),
         high = Number(here >> 32n);
       if (cpu.longMode && !canonical(high)) throw fault(this.routineSegment === S.SS ? SSV : GP, 0);
-      this.page(low, high, write, user);
+      if (!this.known(low, high, write)) this.page(low, high, write, user);
       done += PAGE - (low & (PAGE - 1));
     }
+  }
+
+  /** The TLB says that the page may be accessed so. */
+  private known(low: number, high: number, write: boolean): boolean {
+    const entry = this.tlbSet() + ((low >>> 12) & (S.TLB_ENTRIES - 1)) * S.TLB_ENTRY;
+    const tag = (entry + (write ? S.TLB_WRITE : S.TLB_READ)) >>> 2;
+    return this.cpu.u32[tag] === (low & ~(PAGE - 1)) >>> 0 && this.cpu.u32[tag + 1] === high;
   }
 
   /** Code fetch: host address of the page behind a linear address, 0 when no RAM answers; throws #PF or #GP. */

@@ -45,7 +45,7 @@ function pageTables(memory: DataView, random: Random, mode: Mode, user: boolean)
     for (let i = 0; i < 1024; i++) put32(memory, TABLES + i * 4, Number(BigInt(i) << 22n) | Number(flags) | 0x80);
     put32(memory, TABLES, (TABLES + 0x1000) | Number(flags));
     for (let i = 0; i < 1024; i++) {
-      const odd = random.once(40);
+      const odd = random.once(80);
       put32(memory, TABLES + 0x1000 + i * 4, odd ? Number(strange() & 0xffff_ffffn) : (i << 12) | Number(flags));
     }
     return;
@@ -60,7 +60,27 @@ function pageTables(memory: DataView, random: Random, mode: Mode, user: boolean)
     put64(memory, level3 + i * 8, BigInt(level2 + i * 0x1000) | (mode === 'pae' ? 1n : flags));
   for (let i = 0; i < 2048; i++) put64(memory, level2 + i * 8, (BigInt(i) << 21n) | flags | 0x80n);
   put64(memory, level2, BigInt(level1) | flags);
-  for (let i = 0; i < 512; i++) put64(memory, level1 + i * 8, random.once(40) ? strange() : (BigInt(i) << 12n) | flags);
+  for (let i = 0; i < 512; i++) put64(memory, level1 + i * 8, random.once(80) ? strange() : (BigInt(i) << 12n) | flags);
+}
+
+/** Stacks of the inner rings, usable more often than not. */
+function taskState(memory: DataView, random: Random, long: boolean): void {
+  for (let at = TSS; at < TSS + 0x200; at += 8) put64(memory, at, random.u64());
+  for (let ring = 0; ring < 3; ring++) {
+    if (random.once(6)) continue;
+    const stack = BigInt(0x7800 + ring * 0x100);
+    put64(memory, TSS + 4 + ring * 8, long ? stack : (BigInt(0x10 + ring) << 32n) | stack);
+  }
+  if (long) for (let n = 0; n < 7; n++) put64(memory, TSS + 0x24 + n * 8, BigInt(0x7c00 + n * 0x40));
+}
+
+/** A handler that skips some bytes of what it interrupted. */
+function handler(random: Random, vector: number, bits: number): number[] {
+  const skip = random.below(8);
+  const hasCode = vector === 8 || (vector >= 10 && vector <= 14) || vector === 17;
+  if (bits === 64) return [...(hasCode ? [0x48, 0x83, 0xc4, 8] : []), 0x48, 0x83, 0x04, 0x24, skip, 0x48, 0xcf];
+  if (bits === 32) return [...(hasCode ? [0x83, 0xc4, 4] : []), 0x83, 0x04, 0x24, skip, 0xcf];
+  return [0x67, 0x83, 0x04, 0x24, skip, 0xcf];
 }
 
 /** Descriptors of every kind at fixed places, then random ones. */
@@ -96,12 +116,7 @@ function descriptorTables(memory: DataView, random: Random, mode: Mode): void {
     put64(memory, at, random.once(32) ? random.u64() : gate);
     if (long) put64(memory, at + 8, random.once(64) ? random.u64() : 0n);
   }
-  for (let at = TSS; at < TSS + 0x200; at += 8)
-    put64(
-      memory,
-      at,
-      random.once(2) ? BigInt(random.below(RAM)) : (BigInt(random.below(64) * 8) << 32n) | BigInt(random.below(RAM)),
-    );
+  taskState(memory, random, long);
 }
 
 function attributes(mode: Mode, ring: number, code: boolean): number {
@@ -138,7 +153,7 @@ function enter(control: Control, random: Random, mode: Mode, ring: number): void
   cpu.setSegment(S.TR, 0x40, BigInt(TSS), 0xfff, 0x8b);
   cpu.set64(S.GDTR, BigInt(GDT));
   cpu.set32(S.GDTR + 8, 64 * 8 - 1);
-  const none = random.once(4);
+  const none = random.once(12);
   cpu.set64(S.IDTR, mode === 'real' ? 0n : BigInt(IDT));
   cpu.set32(S.IDTR + 8, none ? random.below(64) : 0xfff);
   const allowed = 0x0024_0dd5 | (random.once(8) ? 0x100 : 0) | (random.below(4) << 12);
@@ -171,16 +186,16 @@ export function fuzzCase(random: Random): string {
   const view = new DataView(ram.buffer);
   const bits = codeBits(mode);
   for (let vector = 0; vector < 256; vector++) {
-    if (!random.once(16)) put32(view, vector * 4, (HANDLERS >>> 4) << 16);
+    if (!random.once(16)) put32(view, vector * 4, ((HANDLERS >>> 4) + (vector % 32)) << 16);
   }
   pageTables(view, random, mode, ring === 3 || random.once(2));
   descriptorTables(view, random, mode);
   ram.set(randomCode(random, 2048, bits).subarray(0, 4096), CODE);
-  for (let n = 0; n < 32; n++)
-    ram.set(
-      random.once(3) ? randomCode(random, 16, bits).subarray(0, 16) : [bits === 64 ? 0x48 : 0x90, 0xcf],
-      HANDLERS + n * 16,
-    );
+  const handlerBits = mode === 'real' ? 16 : mode === 'long' || mode === 'compatibility' ? 64 : 32;
+  for (let n = 0; n < 32; n++) {
+    const code = random.once(8) ? randomCode(random, 16, bits).subarray(0, 16) : handler(random, n, handlerBits);
+    ram.set(code, HANDLERS + n * 16);
+  }
   control.write(0, ram);
   const guard = new Guard(control);
   enter(control, random, mode, ring);
