@@ -51,7 +51,7 @@ export class Cpu {
   readonly mem: MemoryAccess;
 
   private readonly hotThreshold: number;
-  private readonly data: DataView;
+  readonly view: DataView;
   private readonly interpreter: InterpreterEntry;
   private exit = false;
   private nmi = false;
@@ -71,7 +71,7 @@ export class Cpu {
     this.code = code;
     this.interpreter = interpreter;
     const { buffer } = ports.physical.memory;
-    this.data = new DataView(buffer);
+    this.view = new DataView(buffer);
     this.u8 = new Uint8Array(buffer);
     this.u16 = new Uint16Array(buffer);
     this.u32 = new Uint32Array(buffer);
@@ -89,10 +89,10 @@ export class Cpu {
     this.u8[this.base + offset] = value;
   }
   get16(offset: number): number {
-    return this.data.getUint16(this.base + offset, true);
+    return this.view.getUint16(this.base + offset, true);
   }
   set16(offset: number, value: number): void {
-    this.data.setUint16(this.base + offset, value, true);
+    this.view.setUint16(this.base + offset, value, true);
   }
   /** Unsigned 32-bit field; `offset` is a multiple of 4. */
   get32(offset: number): number {

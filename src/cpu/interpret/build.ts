@@ -76,13 +76,12 @@ const writeLoop = (
       f.assign(ip, f.op('i64.and', ip, mask));
       const linear = f.op('i64.and', f.op('i64.add', ip, f.load('i64.load', cpu, S.CS_BASE)), mask);
       const low = f.op('i32.wrap_i64', linear);
-      const slot = f.op(
-        'i32.shl',
-        f.op('i32.and', f.op('i32.shr_u', low, c32(12)), c32(S.CODE_TLB_ENTRIES - 1)),
-        c32(4),
-      );
+      // The privilege bit of the mode key moves user and supervisor code of one page to different entries.
+      const mode = f.load('i32.load', cpu, S.MODE);
+      const spread = f.op('i32.add', f.op('i32.shr_u', low, c32(12)), f.op('i32.shl', mode, c32(3)));
+      const slot = f.op('i32.shl', f.op('i32.and', spread, c32(S.CODE_TLB_ENTRIES - 1)), c32(4));
       const entry = f.op('i32.add', cpu, slot);
-      const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.load('i64.load32_u', cpu, S.MODE));
+      const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.op('i64.extend_i32_u', mode));
       const leave = () => {
         f.store('i64.store', cpu, ip, S.RIP);
         f.return(c32(status.EXIT_LOOKUP));
