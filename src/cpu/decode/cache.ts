@@ -13,7 +13,7 @@ import * as S from '../state.ts';
 import { fault, GP, GuestFault, UD } from '../system/fault.ts';
 import { type Block, discover } from '../translate/discover.ts';
 import { type CodeSize, type Decoded, Decoder } from './decoder.ts';
-import type { Insn } from './insn.ts';
+import { type Insn, plainInsn } from './insn.ts';
 import { R_IMMEDIATE, R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
 
 const PAGE = 4096;
@@ -263,24 +263,7 @@ export class CodeCache {
     this.view.setUint16(record + R_OP, OP_CALL, true);
     this.view.setUint8(record + R_LENGTH, length);
     this.view.setBigInt64(record + R_IMMEDIATE, BigInt(this.insns.length), true);
-    this.insns.push({
-      row,
-      length,
-      operandSize: 32,
-      addressSize: 32,
-      codeSize,
-      reg: 0,
-      rm: 0,
-      rex: false,
-      vvvv: 0,
-      memory: undefined,
-      immediate: 0n,
-      immediate2: 0,
-      repeat: 0,
-      lock: false,
-      forced: false,
-      opcodeRegister: 0,
-    });
+    this.insns.push(plainInsn(row, length, codeSize));
   }
 
   private single(cpu: Cpu, row: typeof undefinedRow, length: number): number {

@@ -5,7 +5,7 @@ import { type OperandSpec, type ParsedRow, parseRow } from '../isa/encoding.ts';
 import { instructionPlan } from '../isa/plan.ts';
 import { forcedEmulationRow } from '../isa/system.ts';
 import * as S from '../state.ts';
-import type { Insn, MemoryOperand } from './insn.ts';
+import { type Insn, type MemoryOperand, plainInsn } from './insn.ts';
 
 export type CodeSize = 16 | 32 | 64;
 
@@ -45,23 +45,8 @@ const buildTables = (): (ParsedRow[] | undefined)[][] => {
 const FORCED_EMULATION_PREFIX = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
 const parsedForcedEmulation = parseRow(forcedEmulationRow);
 const forcedEmulation = (codeSize: CodeSize): Decoded => ({
+  ...plainInsn(forcedEmulationRow, FORCED_EMULATION_PREFIX.length, codeSize),
   parsed: parsedForcedEmulation,
-  row: forcedEmulationRow,
-  length: FORCED_EMULATION_PREFIX.length,
-  operandSize: 32,
-  addressSize: 32,
-  codeSize,
-  reg: 0,
-  rm: 0,
-  rex: false,
-  vvvv: 0,
-  memory: undefined,
-  immediate: 0n,
-  immediate2: 0,
-  repeat: 0,
-  lock: false,
-  forced: true,
-  opcodeRegister: 0,
 });
 
 const SEGMENT_PREFIX: Readonly<Record<number, number>> = {
@@ -285,7 +270,6 @@ export class Decoder {
       immediate2,
       repeat,
       lock,
-      forced: false,
       opcodeRegister: (opcode & 7) | ((rex & 1) << 3),
       ...(memory === undefined && this.stringSegment(row.rep !== undefined, segmentOverride)),
     };

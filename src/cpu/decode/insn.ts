@@ -36,8 +36,25 @@ export interface Insn {
   /** 0 none, 0xf2, 0xf3 (last one wins). */
   readonly repeat: 0 | 0xf2 | 0xf3;
   readonly lock: boolean;
-  /** Forced emulation prefix was present. */
-  readonly forced: boolean;
   /** Low opcode byte's register (+r forms), with REX.B. */
   readonly opcodeRegister: number;
 }
+
+/** An instruction without operands. */
+export const plainInsn = (row: Row, length: number, codeSize: 16 | 32 | 64): Insn => ({
+  row,
+  length,
+  operandSize: 32,
+  addressSize: 32,
+  codeSize,
+  reg: 0,
+  rm: 0,
+  rex: false,
+  vvvv: 0,
+  memory: undefined,
+  immediate: 0n,
+  immediate2: 0,
+  repeat: 0,
+  lock: false,
+  opcodeRegister: 0,
+});
