@@ -30,7 +30,8 @@ async function run(
 ): Promise<RunOutcome> {
   const control = create(plan, interpreter);
   const { scheduler, time } = control.machine;
-  control.onEmergencyOutput((bytes) => observer.emergency(bytes));
+  control.onConsoleOutput((bytes) => observer.console(bytes));
+  control.onDebugOutput((bytes) => observer.emergency(bytes));
   if (plan.trace.includes('hypercalls'))
     control.machine.table.onHypercall = (trace) => observer.trace(traceLine(trace));
   const { name, uuid, memoryMib, maxMemoryMib } = plan;

@@ -30,7 +30,7 @@ export interface RunPlan {
 
 export interface RunObserver {
   console(bytes: Uint8Array): void;
-  /** Bytes the guest wrote to Xen's own console: console_io and port 0xe9. */
+  /** Bytes the guest wrote to port 0xe9. */
   emergency(bytes: Uint8Array): void;
   /** A line of trace, without its line end. */
   trace(line: string): void;

@@ -131,9 +131,14 @@ export class Control {
     return frame === 0 ? undefined : memory.frameBytes(frame);
   }
 
-  /** Bytes the guest writes to the hypervisor's own console: console_io and port 0xe9. */
-  onEmergencyOutput(output: (bytes: Uint8Array) => void): void {
+  /** Bytes the guest writes with console_io, where its rules allow that. */
+  onConsoleOutput(output: (bytes: Uint8Array) => void): void {
     this.machine.domain.onConsoleOutput = output;
+  }
+
+  /** Bytes the guest writes to port 0xe9. */
+  onDebugOutput(output: (bytes: Uint8Array) => void): void {
+    this.machine.domain.onDebugOutput = output;
   }
 
   /** Runs until the domain shuts down, nothing can run any more, or a limit is reached. */

@@ -95,8 +95,10 @@ export class Domain {
   onShutdown: (shutdown: Shutdown) => void = () => {};
   /** HVM_PARAM_ACPI_IOPORTS_LOCATION: 0 or 1 chooses where the ACPI ports are; false for other values. */
   onAcpiIoPorts: (version: bigint) => boolean = (version) => version <= 1n;
-  /** Bytes the guest wrote to the emergency console (console_io, port 0xe9). */
+  /** Bytes the guest wrote with console_io. */
   onConsoleOutput: (bytes: Uint8Array) => void = () => {};
+  /** Bytes the guest wrote to port 0xe9. */
+  onDebugOutput: (bytes: Uint8Array) => void = () => {};
 
   /** Assigned once by the assembly, before any guest code runs. */
   evtchn!: EventChannels;

@@ -30,7 +30,7 @@ export function platformSinks(domain: Domain, devices: readonly VcpuDevices[]): 
     crash: (reason) => domain.crash(reason),
     readTsc: (id) => BigInt.asUintN(64, domain.now() + (devices[id]?.tscOffset ?? 0n)),
     tscToNanoseconds: (ticks) => (ticks * KILO) / BigInt(TSC_KHZ),
-    debugByte: (byte) => domain.onConsoleOutput(Uint8Array.of(byte)),
+    debugByte: (byte) => domain.onDebugOutput(Uint8Array.of(byte)),
     reset: () => domain.shutdown(SHUTDOWN_reboot),
     sleep: () => domain.shutdown(SHUTDOWN_poweroff),
     timeOffset: (seconds) => {
