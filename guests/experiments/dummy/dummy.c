@@ -6,7 +6,7 @@
  *   block     … waits in SCHEDOP_block for one
  *   send      an event is sent to vCPU 33, which is down
  *   unmask    an event that came while its port was masked is unmasked
- *   timer     vCPU 33 sets its singleshot timer, with VIRQ_TIMER bound
+ *   timer     vCPU 33 sets its singleshot timer, with VIRQ_TIMER bound, and goes down
  *   spiv      vCPU 33 has an upcall vector and enables its local APIC
  *   vector    a callback vector is set for the domain, and vCPU 33 runs
  *   receive   what vCPUs 1, 33 and 40 receive, and 40 again when it has registered its vcpu_info
@@ -20,9 +20,9 @@
 
 const char guest_name[] = "dummy";
 
-enum work { NOTHING, DIE, HALT, BLOCK, SINGLESHOT, APIC_TIMER, POLL, REGISTER, CROWD, STRAY };
+enum work { NOTHING, DIE, TIMER_AND_DIE, HALT, BLOCK, SINGLESHOT, APIC_TIMER, POLL, REGISTER, CROWD, STRAY };
 
-static volatile uint32_t work[MAX_VCPUS], done[MAX_VCPUS];
+static volatile uint32_t work[MAX_VCPUS], ready[MAX_VCPUS], done[MAX_VCPUS];
 static volatile uint32_t count[VECTORS_END][MAX_VCPUS];
 static volatile uint32_t events[MAX_VCPUS];
 static struct vcpu_info *volatile info[MAX_VCPUS];
@@ -132,12 +132,15 @@ static void perform(unsigned vcpu, uint32_t what) {
 
 void ap_main(unsigned vcpu) {
     interrupts_setup();
-    if (work[vcpu] != DIE)
+    if (work[vcpu] != DIE && work[vcpu] != TIMER_AND_DIE)
         apic_enable();
+    ready[vcpu]++;
     for (;;) {
         uint32_t what = work[vcpu];
         work[vcpu] = NOTHING;
-        if (what == DIE)
+        if (what == TIMER_AND_DIE)
+            result[vcpu] = set_singleshot(vcpu);
+        if (what == DIE || what == TIMER_AND_DIE)
             break;
         if (what == NOTHING)
             asm volatile("sti; hlt; cli");
@@ -152,10 +155,10 @@ void ap_main(unsigned vcpu) {
 }
 
 static int start(unsigned vcpu, enum work first) {
-    uint32_t before = ap_started[vcpu];
+    uint32_t before = ready[vcpu];
     work[vcpu] = first;
     init_sipi_sipi(vcpu);
-    return wait_for(&ap_started[vcpu], before + 1);
+    return wait_for(&ready[vcpu], before + 1);
 }
 
 /* Hands work to a vCPU that waits, and waits until it is done. */
@@ -306,33 +309,38 @@ static void run_step(void) {
 }
 
 static void wait_step(const char *name, enum work what) {
+    uint32_t before = done[33];
     start(33, what);
-    sleep_ms(2);
-    apic_send(33, ICR_FIXED | VECTOR_WAKE);
-    int woken = wait_for(&done[33], 1);
+    /* It may come before vCPU 33 waits: once more, then. */
+    for (int i = 0; i < 50 && done[33] == before; i++) {
+        sleep_ms(2);
+        apic_send(33, ICR_FIXED | VECTOR_WAKE);
+    }
+    int woken = wait_for(&done[33], before + 1);
     print("%s vcpu 33 woken %s\n", name, said(woken));
     vcpu_op(VCPUOP_down, 33, NULL);
 }
 
 static void send_step(void) {
     uint32_t port = bind_ipi(33);
-    print("send vcpu 33 rc %ld port-pending %s\n", send(port), said(pending(port)));
+    long rc = send(port);
+    print("send vcpu 33 rc %ld port-pending %s\n", rc, said(pending(port)));
 }
 
 static void unmask_step(void) {
     uint32_t port = bind_ipi(33);
     bit_set(&shared_info->evtchn_mask[port / PER_WORD], port % PER_WORD);
     send(port);
-    print("unmask vcpu 33 rc %ld port-pending %s\n", unmask(port), said(pending(port)));
+    long rc = unmask(port);
+    print("unmask vcpu 33 rc %ld port-pending %s\n", rc, said(pending(port)));
 }
 
 static void timer_step(void) {
     uint32_t port = bind_timer(33);
     deadline = system_time() + 1000000;
-    start(33, SINGLESHOT);
+    start(33, TIMER_AND_DIE);
     sleep_ms(5);
     print("timer vcpu 33 rc %ld port-pending %s\n", result[33], said(pending(port)));
-    vcpu_op(VCPUOP_down, 33, NULL);
 }
 
 static void spiv_step(void) {

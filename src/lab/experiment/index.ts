@@ -1,0 +1,21 @@
+/** The experiments, in the order in which they tell the story. */
+import { bringUpCost } from './bring-up-cost.ts';
+import { dummyAudit } from './dummy-audit.ts';
+import type { Experiment } from './experiment.ts';
+import { initialiseWithoutVcpuInfo } from './initialise-without-vcpu-info.ts';
+import { noVcpuInfoNoEvents } from './no-vcpu-info-no-events.ts';
+import { nullVcpuInfo } from './null-vcpu-info.ts';
+
+export type { AccessCount } from './access-counts.ts';
+export type { BringUp } from './bring-up-meter.ts';
+export type * from './experiment.ts';
+export { renderData, renderText } from './render.ts';
+export { runExperiment, runGuest } from './run.ts';
+
+export const EXPERIMENTS: readonly Experiment[] = [
+  initialiseWithoutVcpuInfo,
+  bringUpCost,
+  dummyAudit,
+  nullVcpuInfo,
+  noVcpuInfoNoEvents,
+];
