@@ -1,7 +1,17 @@
-/** Builds dist/: the bundled command and library, and the interpreter as a ready WebAssembly module. */
+/** Builds dist/: the bundled command and library, the interpreter as a ready WebAssembly module, and the experiments' guests. */
 import { createHash } from 'node:crypto';
-import { existsSync, globSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -19,11 +29,14 @@ const entries: Readonly<Record<string, string>> = {
   lab: './src/lab/index.ts',
 };
 
+/** Images of the built-in guests. */
+const guests = (): string[] => globSync('guests/images/*.elf', { cwd: root }).sort();
+
 /** Changes whenever a file that goes into dist/ does. */
 function fingerprint(): string {
   const hash = createHash('sha256');
   const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.test.ts'));
-  for (const file of [...files.sort(), 'tools/build.ts', 'package-lock.json']) {
+  for (const file of [...files.sort(), ...guests(), 'tools/build.ts', 'package-lock.json']) {
     const { size, mtimeMs } = statSync(join(root, file));
     hash.update(`${file} ${size} ${mtimeMs}\n`);
   }
@@ -54,6 +67,8 @@ export async function build(): Promise<void> {
     });
     const { buildInterpreter } = await import('../src/cpu/interpret/build.ts');
     writeFileSync(join(next, 'interpreter.wasm'), buildInterpreter());
+    mkdirSync(join(next, 'guests'));
+    for (const image of guests()) copyFileSync(join(root, image), join(next, 'guests', basename(image)));
     writeFileSync(join(next, '.stamp'), stamp);
     rmSync(dist, { recursive: true, force: true });
     renameSync(next, dist);

@@ -24,6 +24,8 @@ export function enterProcessor(vcpu: Vcpu): void {
   info.runstate.update(vcpu);
   info.time.update(vcpu);
   vcpu.timers.entered();
+  // Every entry to an HVM guest looks for a callback vector, whether or not the guest takes interrupts.
+  if (vcpu.domain.isHvm) vcpu.domain.upcalls.pendingVector(vcpu.id);
 }
 
 /** A vCPU leaves the processor, runnable, blocked or offline. */

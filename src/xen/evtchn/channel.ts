@@ -83,7 +83,7 @@ export interface EventHost {
   testMask(port: Port): boolean;
   setMaskBit(port: Port, value: boolean): boolean;
   /** Sets a bit of the vCPU's `evtchn_pending_sel`; returns its former value. */
-  setSelector(vcpu: VcpuId, bit: number): boolean;
+  setSelector(vcpu: VcpuId, bit: number, cause: 'set_pending' | 'unmask'): boolean;
   /** Sets `evtchn_upcall_pending` and, when it was clear, notifies the vCPU in the way its domain has chosen. */
   markEventsPending(vcpu: VcpuId): void;
   /** Wakes vCPUs that poll on this port (or on several). */

@@ -17,7 +17,7 @@ export function eventHost(domain: Domain, findDomain: FindEvents): EventHost {
     setPendingBit: (port, value) => info.setPending(port, value),
     testMask: (port) => info.testMask(port),
     setMaskBit: (port, value) => info.setMask(port, value),
-    setSelector: (vcpu, bit) => info.setSelector(vcpu, bit, 'event_2l set_pending'),
+    setSelector: (vcpu, bit, cause) => info.setSelector(vcpu, bit, `event_2l ${cause}`),
     markEventsPending: (vcpu) => domain.upcalls.markEventsPending(domain.vcpus[vcpu]),
     checkPollers: (port) => checkPollers(domain, port),
     holdPage: (gfn) => {

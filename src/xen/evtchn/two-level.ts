@@ -23,7 +23,7 @@ export class TwoLevelAbi implements EventAbi {
 
   setPending(vcpu: VcpuId, channel: EventChannel): void {
     if (this.host.setPendingBit(channel.port, true)) return;
-    if (!this.host.testMask(channel.port)) this.select(vcpu, channel);
+    if (!this.host.testMask(channel.port)) this.select(vcpu, channel, 'set_pending');
     this.host.checkPollers(channel.port);
   }
 
@@ -33,7 +33,7 @@ export class TwoLevelAbi implements EventAbi {
 
   unmask(channel: EventChannel): void {
     if (this.host.setMaskBit(channel.port, false) && this.host.testPending(channel.port))
-      this.select(channel.notify, channel);
+      this.select(channel.notify, channel, 'unmask');
   }
 
   isPending(channel: EventChannel): boolean {
@@ -48,8 +48,8 @@ export class TwoLevelAbi implements EventAbi {
     return false;
   }
 
-  private select(vcpu: VcpuId, channel: EventChannel): void {
-    if (!this.host.setSelector(vcpu, Math.floor(channel.port / this.host.wordBits())))
+  private select(vcpu: VcpuId, channel: EventChannel, cause: 'set_pending' | 'unmask'): void {
+    if (!this.host.setSelector(vcpu, Math.floor(channel.port / this.host.wordBits()), cause))
       this.host.markEventsPending(vcpu);
   }
 }
