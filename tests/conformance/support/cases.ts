@@ -166,7 +166,7 @@ export const makeCase = (seed: number, shape: Shape, n: number): Case => {
     /^BT/.test(row.name) &&
     operands[1]!.letter === 'G' &&
     encoded.reg !== encoded.base &&
-    encoded.reg !== encoded.index
+    (encoded.reg !== encoded.index || encoded.base >= 0)
   ) {
     const offset = BigInt(random.below(1024) - 512);
     gpr[encoded.reg] =
