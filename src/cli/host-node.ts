@@ -1,6 +1,7 @@
 /** The host under Node: the only place with its file, stream and clock functions. */
-import { existsSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { FileProblem, type Host, type Stop } from './host.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -71,6 +72,18 @@ export function nodeHost(): Host {
         writeFileSync(path, text);
       } catch (error) {
         throw problem(path, error);
+      }
+    },
+    checkWritable: (path) => {
+      try {
+        const exists = existsSync(path);
+        if (exists && statSync(path).isDirectory()) throw new FileProblem(path, 'is a directory');
+        const folder = dirname(path);
+        if (path === '' || (!exists && !statSync(folder).isDirectory()))
+          throw new FileProblem(path, 'the path is not that of a file in a directory');
+        accessSync(exists ? path : folder, constants.W_OK);
+      } catch (error) {
+        throw error instanceof FileProblem ? error : problem(path, error);
       }
     },
     decompress: (format, data) => {

@@ -5,7 +5,7 @@ import type { Decompress } from '../toolstack/index.ts';
 export class FileProblem extends Error {
   readonly path: string;
   constructor(path: string, reason: string) {
-    super(`${path}: ${reason}`);
+    super(`${path === '' ? "''" : path}: ${reason}`);
     this.name = 'FileProblem';
     this.path = path;
   }
@@ -18,6 +18,8 @@ export interface Host {
   readFile(path: string): Uint8Array;
   /** Throws {@link FileProblem}. */
   writeFile(path: string, text: string): void;
+  /** Throws {@link FileProblem} when {@link writeFile} to this path would; nothing is changed. */
+  checkWritable(path: string): void;
   readonly decompress: Decompress;
   /** The interpreter's WebAssembly module if it was built ahead. */
   interpreter(): Uint8Array<ArrayBuffer> | undefined;

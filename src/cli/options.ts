@@ -81,7 +81,8 @@ export function secondsOption(args: Arguments, name: string): number | undefined
   const text = args.values.get(name)?.[0];
   if (text === undefined) return undefined;
   const value = /^[0-9]*\.?[0-9]+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value > 0 && value <= 1e9)) throw new UsageError(`--${name} ${text}: must be a number of seconds above 0`);
+  if (!(value > 0 && value <= 1e9))
+    throw new UsageError(`--${name} ${text}: must be a number of seconds above 0, at most 1000000000`);
   return value;
 }
 

@@ -20,6 +20,7 @@ import { type Machine, type RunPlan, TRACES } from './machine.ts';
 import { choiceOption, integerOption, secondsOption } from './options.ts';
 
 const DEFAULT_MEMORY_MIB = 128;
+const MAX_VCPUS = 128;
 /** A fixed identity, so that runs are alike. */
 const DEFAULT_UUID = '00000000-0000-4000-8000-000000000001';
 
@@ -41,7 +42,7 @@ type Request = Partial<DomainConfig> & {
 
 /** Throws {@link UsageError}, `FileProblem` or `BadInput`. Options are checked first, then files. */
 export function makePlan(args: Arguments, host: Host, machine: Machine): Planned {
-  const vcpus = integerOption(args, 'vcpus', 1, 128);
+  const vcpus = integerOption(args, 'vcpus', 1, MAX_VCPUS);
   const memory = integerOption(args, 'memory', 1, machine.maximumMemoryMib);
   const type = choiceOption(args, 'type', ['pvh', 'hvm'] as const);
   const engine = choiceOption(args, 'engine', machine.engines) ?? 'auto';
@@ -59,7 +60,10 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
       `${request.file}: memory = ${memoryMib} MiB is more than can be given here (${machine.maximumMemoryMib} MiB)`,
     );
   }
+  if (memoryMib < 1) throw new UsageError(`${request.file}: memory = ${memoryMib}: a guest needs at least 1 MiB`);
   const maxVcpus = vcpus ?? request.maxVcpus ?? 1;
+  if (maxVcpus < 1 || maxVcpus > MAX_VCPUS)
+    throw new UsageError(`${request.file}: ${maxVcpus} vCPUs: an HVM or PVH guest has 1 to ${MAX_VCPUS}`);
   const cmdline = args.values.get('cmdline')?.[0] ?? request.cmdline;
   const kernel = inFile(request.kernelPath, () => openKernel(request.kernelFile, host.decompress));
   const guestType = chooseType(request, type, kernel);
