@@ -271,6 +271,8 @@ export class Cpu {
     this.set64(S.DR7, 0x400n);
     this.set32(S.MXCSR, 0x1f80);
     this.set16(S.FPU_CONTROL, 0x40);
+    // Every register is valid and holds +0, other than after FNINIT.
+    this.set8(S.FPU_TAG, 0xff);
     this.set64(S.MISC_ENABLE, 0x1n);
     for (let n = 0; n < 6; n++) this.setSegment(n, 0, 0n, 0xffff, n === S.CS ? 0x9b : 0x93);
     this.setSegment(S.CS, 0xf000, 0xffff_0000n, 0xffff, 0x9b);

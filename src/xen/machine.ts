@@ -118,7 +118,7 @@ export class XenMachine {
     this.platform = new Platform({
       vcpus: maxVcpus,
       emulation: config.type === 'pvh' ? PVH_EMULATION : HVM_EMULATION,
-      sinks: platformSinks(domain, this.devices),
+      sinks: platformSinks(domain),
       wallClockBase: config.wallclockBase ?? 0n,
       legacyPorts: config.type === 'hvm',
       clock: this.time.clock,
@@ -192,7 +192,7 @@ export class XenMachine {
 
   /** Time-stamp counter of a vCPU now. */
   tscOf(vcpu: VcpuId): bigint {
-    return BigInt.asUintN(64, this.domain.now() + this.devices[vcpu].tscOffset);
+    return BigInt.asUintN(64, this.domain.now() + this.domain.vcpus[vcpu].tscOffset);
   }
 
   private addVcpu(cpu: Cpu, id: VcpuId): void {
@@ -204,11 +204,11 @@ export class XenMachine {
     const tsc = {
       read: () => this.tscOf(id),
       write: (value: bigint) => {
-        this.devices[id].tscOffset = value - domain.now();
+        vcpu.tscOffset = value - domain.now();
         domain.info.time.update(vcpu);
       },
     };
-    this.devices.push({ vcpu, apic, tscOffset: 0n, msrs: new VcpuMsrs(vcpu, this.policy, apic, tsc) });
+    this.devices.push({ vcpu, apic, msrs: new VcpuMsrs(vcpu, this.policy, apic, tsc) });
   }
 
   /** Event-channel callback vectors come before the 8259's and the local APIC's interrupts, and need no acknowledgement. */

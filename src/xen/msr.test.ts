@@ -98,6 +98,8 @@ test('time-stamp counter: TSC_ADJUST moves it by the difference', () => {
   assert.equal(tsc.value, 1500n);
   msrs.write(0x3b, 100n);
   assert.equal(tsc.value, 1100n);
+  msrs.write(0x10, 1000n);
+  assert.equal(msrs.read(0x3b), 0n, 'a write to the counter is part of the adjustment');
 });
 
 test('MTRRs: reserved bits and types are #GP, the capabilities are read-only', () => {

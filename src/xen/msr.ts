@@ -53,7 +53,6 @@ export class VcpuMsrs {
   private readonly policy: CpuidPolicy;
   private readonly apic: ApicMsrs;
   private readonly tsc: TscPort;
-  private tscAdjust = 0n;
   private mcgStatus = 0n;
   private readonly mcCtl2 = [0n, 0n];
   /** Hyper-V registers, when the domain has that interface. */
@@ -84,7 +83,7 @@ export class VcpuMsrs {
       case M.IA32_TSC:
         return this.tsc.read();
       case M.IA32_TSC_ADJUST:
-        return this.tscAdjust;
+        return this.vcpu.tscAdjust;
       case M.IA32_MISC_ENABLE:
         return MISC_ENABLE;
       case M.IA32_TSC_DEADLINE:
@@ -122,11 +121,12 @@ export class VcpuMsrs {
       case M.IA32_APIC_BASE:
         return this.apic.writeApicBase(value);
       case M.IA32_TSC:
+        this.vcpu.tscAdjust = BigInt.asUintN(64, this.vcpu.tscAdjust + value - this.tsc.read());
         this.tsc.write(value);
         return true;
       case M.IA32_TSC_ADJUST:
-        this.tsc.write(this.tsc.read() + value - this.tscAdjust);
-        this.tscAdjust = value;
+        this.tsc.write(this.tsc.read() + value - this.vcpu.tscAdjust);
+        this.vcpu.tscAdjust = value;
         return true;
       case M.IA32_MISC_ENABLE:
         // Writes that change nothing are tolerated.

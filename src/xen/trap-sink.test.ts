@@ -21,7 +21,8 @@ function make(handler: () => Result = () => 0) {
     return handler();
   });
   const table = new HypercallTable([hypercall(__HYPERVISOR_sched_op, 'test', entry)]);
-  const devices = t.domain.vcpus.map((vcpu) => ({ vcpu, tscOffset: 5n }) as VcpuDevices);
+  for (const vcpu of t.domain.vcpus) vcpu.tscOffset = 5n;
+  const devices = t.domain.vcpus.map((vcpu) => ({ vcpu }) as VcpuDevices);
   const sink = new HvmTrapSink(t.domain, table, new CpuidPolicy(), devices);
   const cpu = t.cpu(0);
   cpu.set64(RAX, BigInt(__HYPERVISOR_sched_op));

@@ -27,8 +27,6 @@ export interface VcpuDevices {
   readonly vcpu: Vcpu;
   readonly msrs: VcpuMsrs;
   readonly apic: ApicPort;
-  /** Added to system time to give the time-stamp counter. */
-  tscOffset: bigint;
 }
 
 /** The processor as instructions hand it over: only its number counts, everything else is reached through the vCPU. */
@@ -126,7 +124,7 @@ export class HvmTrapSink implements TrapSink {
   }
 
   readTsc(cpu: Numbered): bigint {
-    return BigInt.asUintN(64, this.domain.now() + this.of(cpu).tscOffset);
+    return BigInt.asUintN(64, this.domain.now() + this.of(cpu).vcpu.tscOffset);
   }
 
   readCr8(cpu: Numbered): number {

@@ -39,7 +39,7 @@ export function haltVcpu(vcpu: Vcpu, interruptible: boolean): void {
 
 /**
  * INIT reached the local APIC of a vCPU. Nothing happens unless it is initialised. Otherwise it goes down (the domain powers off with the last),
- * forgets its registers' validity, blocking and polling. FPU, vcpu_info, event bindings, upcall vector, areas and Xen timers stay.
+ * forgets its registers' validity, blocking, polling and a waiting NMI. FPU, vcpu_info, event bindings, upcall vector, areas and Xen timers stay.
  * True when the local APIC must be reset too (keeping id and base).
  */
 export function initVcpu(vcpu: Vcpu): boolean {
@@ -47,6 +47,7 @@ export function initVcpu(vcpu: Vcpu): boolean {
   goOffline(vcpu);
   vcpu.timers.stopPollTimeout();
   vcpu.poll = undefined;
+  vcpu.cpu.nmiPending = false;
   vcpu.isInitialised = false;
   vcpu.clearPauseFlags(VPF_blocked);
   return true;
@@ -61,13 +62,39 @@ const REAL_LIMIT = 0xffff;
 /** CR0 after SIPI: protection off, extension type set. */
 const CR0_SIPI = 0x10n;
 
-/** A start-up IPI reached the local APIC: starts a vCPU that is not initialised at `vector << 12` in real mode. True when it started. */
-export function sipiVcpu(vcpu: Vcpu, vector: number, signature = 0): boolean {
+/** Registers that the start-up IPI does not touch; all others get their reset values. */
+const KEPT = [
+  S.XCR0,
+  S.STAR,
+  S.LSTAR,
+  S.CSTAR,
+  S.SFMASK,
+  S.KERNEL_GS_BASE,
+  S.SYSENTER_CS,
+  S.SYSENTER_ESP,
+  S.SYSENTER_EIP,
+  S.TSC_AUX,
+  S.PAT,
+  S.DEBUGCTL,
+  S.MISC_ENABLE,
+] as const;
+
+/**
+ * A start-up IPI reached the local APIC: starts a vCPU that is not initialised at `vector << 12` in real mode, with the FPU and the debug
+ * registers reset, every general register 0 (rdx too, unlike on hardware) and the time-stamp counter of vCPU 0. Other model-specific registers, NMIs that arrived since INIT and the block that
+ * a running NMI handler puts on them stay. True when it started.
+ */
+export function sipiVcpu(vcpu: Vcpu, vector: number): boolean {
   if (vcpu.isInitialised) return false;
   const { cpu } = vcpu;
+  const kept = KEPT.map((at) => [at, cpu.get64(at)] as const);
+  const { nmiPending } = cpu;
+  const nmiBlocked = cpu.get32(S.NMI_BLOCKED);
   cpu.reset();
+  for (const [at, value] of kept) cpu.set64(at, value);
+  cpu.nmiPending = nmiPending;
+  cpu.set32(S.NMI_BLOCKED, nmiBlocked);
   cpu.set64(S.CR0, CR0_SIPI);
-  cpu.set64(S.gpr(S.RDX), BigInt(signature));
   cpu.set64(S.RIP, 0n);
   const selector = (vector << 8) & 0xffff;
   cpu.setSegment(S.CS, selector, BigInt(selector << 4), REAL_LIMIT, CODE);
@@ -75,6 +102,8 @@ export function sipiVcpu(vcpu: Vcpu, vector: number, signature = 0): boolean {
   cpu.setSegment(S.LDTR, 0, 0n, REAL_LIMIT, LDT);
   cpu.setSegment(S.TR, 0, 0n, REAL_LIMIT, TSS);
   cpu.updateMode(0);
+  vcpu.tscOffset = vcpu.domain.vcpus[0].tscOffset;
+  vcpu.tscAdjust = 0n;
   vcpu.isInitialised = true;
   vcpu.clearPauseFlags(VPF_down);
   return true;

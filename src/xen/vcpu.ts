@@ -46,6 +46,10 @@ export class Vcpu {
   readonly timers: VcpuTimers;
   /** Set while the vCPU is blocked in SCHEDOP_poll. */
   poll: PollState | undefined;
+  /** Added to system time to give the time-stamp counter. */
+  tscOffset = 0n;
+  /** IA32_TSC_ADJUST: what the guest has moved its counter by. */
+  tscAdjust = 0n;
   /** Being executed right now. */
   running = false;
   private runstateValue: Runstate = RUNSTATE_offline;

@@ -1,7 +1,7 @@
 /**
  * VCPUOP_initialise of an HVM vCPU: checks and loads a `vcpu_hvm_context`. `xen:public/hvm/hvm_vcpu.h`
  *
- * The vCPU stays down; r8 to r15, fs, gs, ldtr, gdtr, idtr, CR2, debug registers, FPU and local APIC are not touched.
+ * The vCPU stays down and takes over vCPU 0's time-stamp counter; r8 to r15, fs, gs, ldtr, gdtr, idtr, CR2, debug registers, FPU and local APIC are not touched.
  */
 import { EINVAL } from '../../abi/xen/errno.ts';
 import type { ValueOf } from '../../abi/xen/struct.ts';
@@ -74,6 +74,7 @@ export function initialiseHvm(vcpu: Vcpu, raw: Uint8Array, allowed: AllowedBits)
   if ((registers.cr4 & ~allowed.cr4) !== 0n) return -EINVAL;
   if ((efer & ~allowed.efer) !== 0n) return -EINVAL;
   load(vcpu, { ...registers, efer });
+  vcpu.tscOffset = vcpu.domain.vcpus[0].tscOffset;
   vcpu.isInitialised = true;
   vcpu.setPauseFlags(VPF_down);
   return 0;

@@ -320,6 +320,31 @@ test('INIT and SIPI: the table of sequences', () => {
   assert.equal(initialise(d, 1), -EEXIST);
 });
 
+test('SIPI: resets what Xen resets and keeps the other registers; INIT forgets a waiting NMI, SIPI does not', () => {
+  const d = make();
+  const vcpu = d.domain.vcpus[1];
+  const cpu = d.cpu(1);
+  d.domain.vcpus[0].tscOffset = 77n;
+  vcpu.tscAdjust = 5n;
+  assert.equal(initialise(d, 1), 0);
+  assert.equal(vcpu.tscOffset, 77n, 'initialise takes the counter of vCPU 0');
+  assert.equal(vcpu.tscAdjust, 5n);
+  const kept = [S.STAR, S.LSTAR, S.KERNEL_GS_BASE, S.SYSENTER_EIP, S.TSC_AUX, S.PAT, S.XCR0];
+  for (const at of kept) cpu.set64(at, 0x1234n);
+  for (const at of [S.EFER, S.CR4, S.DR0, S.gpr(S.RBX)]) cpu.set64(at, 0x500n);
+  cpu.nmiPending = true;
+  assert.equal(initVcpu(vcpu), true);
+  assert.equal(cpu.nmiPending, false);
+  cpu.nmiPending = true;
+  d.domain.vcpus[0].tscOffset = 99n;
+  assert.equal(sipiVcpu(vcpu, 8), true);
+  for (const at of kept) assert.equal(cpu.get64(at), 0x1234n);
+  for (const at of [S.EFER, S.CR4, S.DR0, S.gpr(S.RBX)]) assert.equal(cpu.get64(at), 0n);
+  assert.equal(cpu.get64(S.CR0), 0x10n);
+  assert.equal(cpu.nmiPending, true);
+  assert.deepEqual([vcpu.tscOffset, vcpu.tscAdjust], [99n, 0n]);
+});
+
 /** The independent model: two booleans per vCPU. */
 interface Model {
   initialised: boolean;
