@@ -2,7 +2,6 @@
 import { BadInput, launch, viridianBits } from '../toolstack/index.ts';
 import { Control, DEFAULT_VERSION, type MachineConfig, RULES, Rules, type Stop, VERSIONS } from '../xen/index.ts';
 import type { Machine, RunObserver, RunOutcome, RunPlan } from './machine.ts';
-import { traceLine } from './trace.ts';
 
 const MIB = 1024 * 1024;
 const DOMID = 1;
@@ -32,8 +31,11 @@ async function run(
   const { scheduler, time } = control.machine;
   control.onConsoleOutput((bytes) => observer.console(bytes));
   control.onDebugOutput((bytes) => observer.emergency(bytes));
-  if (plan.trace.includes('hypercalls'))
+  if (plan.trace.includes('hypercalls')) {
+    const { traceLine } = await import('../lab/index.ts');
     control.machine.table.onHypercall = (trace) => observer.trace(traceLine(trace));
+  }
+  observer.attach?.(control.machine);
   const { name, uuid, memoryMib, maxMemoryMib } = plan;
   const services = launch(control, plan.image, {
     domid: DOMID,

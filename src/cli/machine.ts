@@ -1,5 +1,6 @@
 /** The machine as commands see it; engine.ts supplies the real one, tests a scripted one. */
 import type { DomainImage } from '../toolstack/index.ts';
+import type { Rule, XenMachine } from '../xen/index.ts';
 
 export type Engine = 'auto' | 'interpret' | 'translate';
 export const TRACES = ['hypercalls'] as const;
@@ -29,6 +30,8 @@ export interface RunPlan {
 }
 
 export interface RunObserver {
+  /** The machine is complete and about to run: the place to subscribe to its probes. */
+  attach?(machine: XenMachine): void;
   console(bytes: Uint8Array): void;
   /** Bytes the guest wrote to port 0xe9. */
   emergency(bytes: Uint8Array): void;
@@ -62,15 +65,10 @@ export interface RunOutcome {
   readonly vcpus: readonly VcpuReport[];
 }
 
-export interface RuleChoice {
-  readonly name: string;
-  readonly values: readonly string[];
-}
-
 export interface Machine {
   readonly versions: readonly string[];
   readonly defaultVersion: string;
-  readonly rules: readonly RuleChoice[];
+  readonly rules: readonly Rule[];
   readonly engines: readonly Engine[];
   /** Most guest memory the host's linear memory can hold beside the engine. */
   readonly maximumMemoryMib: number;

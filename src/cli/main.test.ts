@@ -3,10 +3,12 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { makeElf, makeNote, makePvhKernel, u32 } from '../../tests/support/make-elf.ts';
+import { COMMANDS } from './commands/index.ts';
 import { FileProblem, type Host, type Stop } from './host.ts';
 import type { Machine, RunObserver, RunOutcome, RunPlan } from './machine.ts';
 import { main } from './main.ts';
 
+const known = COMMANDS.map(({ name }) => name).join(', ');
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 interface Script {
@@ -80,6 +82,9 @@ async function xenolith(argv: string, script: Script = {}, stopped?: Stop): Prom
     writeFile: (path, text) => {
       written[path] = text;
     },
+    checkWritable: (path) => {
+      if (path.includes('/')) throw new FileProblem(path, 'no such file');
+    },
     decompress: (format, data) => (format === 'gzip' ? gunzipSync(data) : undefined),
     now: () => (clock += 100),
     wallClock: () => 0,
@@ -94,7 +99,16 @@ async function xenolith(argv: string, script: Script = {}, stopped?: Stop): Prom
   const machine: Machine = {
     versions: ['4.18', '4.19'],
     defaultVersion: '4.19',
-    rules: [{ name: 'some-rule', values: ['on', 'off'] }],
+    rules: [
+      {
+        name: 'some-rule',
+        summary: 'a behaviour',
+        source: 'abc123',
+        values: ['on', 'off'],
+        initial: 'off',
+        changes: { '4.19': 'on' },
+      },
+    ],
     engines: ['auto', 'interpret'],
     maximumMemoryMib: 2048,
     run: async (given, observer) => {
@@ -145,9 +159,10 @@ for (const [argv, line] of [
   ['run kernel --set some-rule', /the value of some-rule must be one of on, off$/],
   ['run kernel --engine fast', '--engine fast: must be one of auto, interpret'],
   ['run kernel --type pv', '--type pv: must be one of pvh, hvm'],
-  ['run kernel --timeout soon', '--timeout soon: must be a number of seconds above 0'],
-  ['run kernel --timeout 0', '--timeout 0: must be a number of seconds above 0'],
+  ['run kernel --timeout soon', '--timeout soon: must be a number of seconds above 0, at most 1000000000'],
+  ['run kernel --timeout 0', '--timeout 0: must be a number of seconds above 0, at most 1000000000'],
   ['run kernel --module nowhere', 'nowhere: no such file'],
+  ['run kernel --junit nowhere/r.xml', 'nowhere/r.xml: no such file'],
   ['run kernel --memroy 5', 'unknown option --memroy; did you mean --memory?'],
   ['run kernel -x', 'unknown option -x'],
   ['run kernel --memory', 'option --memory needs a value (MIB)'],
@@ -158,11 +173,11 @@ for (const [argv, line] of [
   ['run kernel another', 'unexpected argument another'],
   ['run broken.cfg', 'broken.cfg:2:10: expected a string, a number or a list, found kernel (a string needs quotes)'],
   ['run pv.cfg', 'pv.cfg: PV guests cannot be run; type = "pvh" or "hvm" is needed'],
-  ['run hvm.cfg', 'firmware: 129 vCPUs: an HVM or PVH guest has 1 to 128'],
+  ['run hvm.cfg', 'hvm.cfg: 129 vCPUs: an HVM or PVH guest has 1 to 128'],
   ['run huge.cfg', 'huge.cfg: memory = 9999 MiB is more than can be given here (2048 MiB)'],
   ['run lost.cfg', 'nowhere: no such file'],
-  ['rum kernel', 'unknown command rum; commands are run (see xenolith --help)'],
-  ['--fast', 'unknown option --fast; commands are run (see xenolith --help)'],
+  ['rum kernel', `unknown command rum; commands are ${known} (see xenolith --help)`],
+  ['--fast', `unknown option --fast; commands are ${known} (see xenolith --help)`],
 ] as const) {
   test(`xenolith ${argv}: one line on stderr, exit code 2, nothing run`, async () => {
     const result = await xenolith(argv);
@@ -353,7 +368,7 @@ test('xenolith: help and version go to stdout, a bare call gets help on stderr',
     const result = await xenolith(argv);
     assert.equal(result.code, 0);
     assert.match(result.out, /^Usage: xenolith COMMAND/);
-    assert.match(result.out, /\n {2}run {2}run a guest/);
+    assert.match(result.out, /\n {2}run +run a guest/);
   }
   for (const argv of ['help run', 'run --help', 'run kernel -h'])
     assert.match((await xenolith(argv)).out, /--wall-timeout SECONDS/);

@@ -61,6 +61,8 @@ export interface DomainConfig {
   /** 16 bytes. */
   readonly uuid: Uint8Array;
   readonly viridian: boolean;
+  /** Which vcpu_op the domain has: that of x86 (the default), or Arm's, which passes two operations and refuses the rest. */
+  readonly vcpuOps?: 'x86' | 'arm';
   /** XENFEAT_hvm_pirqs and the pirq physdev operations. */
   readonly pirqs: boolean;
   /** Guest may use console_io. */

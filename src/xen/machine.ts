@@ -54,6 +54,8 @@ export interface MachineConfig {
   readonly forcedEmulation?: boolean;
   readonly consoleIo?: boolean;
   readonly pirqs?: boolean;
+  /** `arm`: vcpu_op answers as on Arm. */
+  readonly vcpuOps?: 'x86' | 'arm';
   /** UTC in ns at system time 0. */
   readonly wallclockBase?: bigint;
   readonly schedule?: Partial<SchedulerOptions>;
@@ -106,6 +108,7 @@ export class XenMachine {
         uuid: config.uuid ?? new Uint8Array(16),
         viridian: this.policy.viridian,
         pirqs: config.pirqs ?? false,
+        vcpuOps: config.vcpuOps ?? 'x86',
         consoleIo: config.consoleIo ?? false,
         maxPages,
         wallclockBase: config.wallclockBase ?? 0n,

@@ -98,12 +98,12 @@ const probes: Readonly<Record<RuleName, Probe>> = {
   'vcpu-info-unset': {
     look: (setting) => {
       const d = make(setting, { maxVcpus: 33 });
-      d.domain.info.time.update(d.domain.vcpus[32]);
+      d.domain.info.setUpcallMask(d.domain.vcpus[32].id, false, 'HLT');
       return d.domain.shutdownState?.message;
     },
     seen: {
       sink: undefined,
-      fault: 'vcpu_info of vCPU 32 is not mapped: NULL dereferenced by update_vcpu_system_time',
+      fault: 'vcpu_info of vCPU 32 is not mapped: NULL dereferenced by HLT',
     },
   },
   'guest-area-mapping': {

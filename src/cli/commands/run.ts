@@ -1,8 +1,10 @@
 /** `xenolith run`: one guest, to its end. */
 import { type Arguments, type Command, EXIT } from '../command.ts';
+import { GUEST_OPTIONS } from '../guest-options.ts';
 import type { Host } from '../host.ts';
 import { junit } from '../junit.ts';
 import type { Machine, RunOutcome } from '../machine.ts';
+import { stopCode } from '../observe.ts';
 import { makePlan, type Planned } from '../plan.ts';
 import { describeEnd, exitCode, isCrash, SHUTDOWN_NAMES, type Verdict, VerdictReader } from '../verdict.ts';
 
@@ -12,24 +14,17 @@ export const run: Command = {
   operands: 'GUEST',
   operandCount: [1, 1],
   options: [
-    { name: 'vcpus', value: 'N', help: 'virtual processors, 1 to 128' },
-    { name: 'memory', value: 'MIB', help: 'memory in MiB (default 128)' },
-    { name: 'xen', value: 'VERSION', help: 'release of Xen whose rules apply' },
-    { name: 'set', value: 'NAME=VALUE', help: 'override one rule', multiple: true },
-    { name: 'type', value: 'TYPE', help: 'pvh, or hvm for an image that is its own firmware' },
-    { name: 'cmdline', value: 'TEXT', help: 'command line of the kernel' },
-    { name: 'module', value: 'FILE', help: 'module (initial ramdisk) for a PVH kernel', multiple: true },
-    { name: 'engine', value: 'ENGINE', help: 'how guest code is executed' },
-    { name: 'hvm-fep', help: "recognise the forced emulation prefix, as Xen's option hvm_fep" },
+    ...GUEST_OPTIONS,
     { name: 'trace', value: 'WHAT', help: 'hypercalls: print each hypercall to stderr' },
-    { name: 'timeout', value: 'SECONDS', help: 'end after so much guest time' },
-    { name: 'wall-timeout', value: 'SECONDS', help: 'end after so much real time' },
     { name: 'input', help: 'pass standard input to the console; guest time then keeps to real time' },
     { name: 'json', help: 'print one JSON document instead of the console' },
     { name: 'junit', value: 'FILE', help: 'write the result as a JUnit document' },
   ],
   run: async (args, host, machine) => {
     const real = await machine();
+    const junitFile = args.values.get('junit')?.[0];
+    // Found out before anything runs, not after.
+    if (junitFile !== undefined) host.checkWritable(junitFile);
     return execute(args, host, real, makePlan(args, host, real));
   },
 };
@@ -110,12 +105,6 @@ function report(host: Host, outcome: RunOutcome, verdict: Verdict | undefined): 
   host.stderr(`xenolith: ${describeEnd(outcome)}\n`);
   for (const vcpu of outcome.vcpus)
     host.stderr(`xenolith: vCPU ${vcpu.id}: ${vcpu.state}, at 0x${vcpu.rip.toString(16)}\n`);
-}
-
-function stopCode(host: Host): number {
-  if (host.stopped === 'broken-pipe') return EXIT.brokenPipe;
-  host.stderr('xenolith: interrupted\n');
-  return host.stopped === 'terminate' ? EXIT.terminated : EXIT.interrupted;
 }
 
 /** Counts that may exceed 2^53 are strings. */

@@ -1,4 +1,5 @@
 /** The experiments, in the order in which they tell the story. */
+import { armFilter } from '../arm/experiment.ts';
 import { bringUpCost } from './bring-up-cost.ts';
 import { dummyAudit } from './dummy-audit.ts';
 import type { Experiment } from './experiment.ts';
@@ -18,4 +19,5 @@ export const EXPERIMENTS: readonly Experiment[] = [
   dummyAudit,
   nullVcpuInfo,
   noVcpuInfoNoEvents,
+  armFilter,
 ];

@@ -119,6 +119,16 @@ function setSingleshot(context: HypercallContext, _arg: unknown, address: bigint
   return 0;
 }
 
+/** What Arm's vcpu_op passes on. There a vCPU is brought up by PSCI, and there is nothing to initialise it with. */
+const ARM_OPERATIONS: ReadonlySet<number> = new Set([VCPUOP_register_vcpu_info, VCPUOP_register_runstate_memory_area]);
+
+/** ENOENT: no such vCPU. Arm: EINVAL for everything but two operations, known or not. */
+function admit({ domain, args }: HypercallContext): Result | undefined {
+  if (Number(BigInt.asUintN(32, args[1])) >= domain.vcpus.length) return -ENOENT;
+  const refused = domain.config.vcpuOps === 'arm' && !ARM_OPERATIONS.has(Number(BigInt.asUintN(32, args[0])));
+  return refused ? -EINVAL : undefined;
+}
+
 const guests = 'all';
 const rule = 'phys-areas';
 
@@ -173,6 +183,6 @@ export const vcpuOp = hypercall(
   },
   {
     pointer: 2,
-    before: ({ domain, args }) => (Number(BigInt.asUintN(32, args[1])) < domain.vcpus.length ? undefined : -ENOENT),
+    before: admit,
   },
 );

@@ -43,10 +43,14 @@ export type AccessSite =
   | 'update_vcpu_system_time'
   | 'VCPUOP_register_vcpu_info'
   | 'register phys area'
+  | 'VCPUOP_register_runstate_memory_area'
   | 'context switch'
   | 'toolstack';
 
 export type AccessMode = 'read' | 'write' | 'update';
+
+/** What is behind an area at an access; `virtual`: a linear address the guest registered, looked up anew each time. */
+export type AreaMapping = GuestArea['kind'] | 'virtual';
 
 /** One access, as the probe sees it. */
 export interface AreaAccess {
@@ -54,11 +58,14 @@ export interface AreaAccess {
   readonly vcpu: VcpuId;
   readonly site: AccessSite;
   readonly mode: AccessMode;
-  readonly mapping: GuestArea['kind'];
+  readonly mapping: AreaMapping;
 }
 
 /** What an access to an unset area does: write to a page no guest can read (and read back what was written), or fault like a NULL pointer. */
 export type UnsetPolicy = 'sink' | 'fault';
+
+/** Places that test the pointer first, so that they would do nothing rather than follow NULL. */
+const TESTED: ReadonlySet<AccessSite> = new Set<AccessSite>(['update_vcpu_system_time']);
 
 export class GuestAreaAccess {
   /** Probe: called on every access when set. */
@@ -74,11 +81,16 @@ export class GuestAreaAccess {
     this.onFault = onFault;
   }
 
+  /** Tells the probe of an access that does not go through a mapping: to a registered linear address. */
+  virtual(kind: AreaKind, vcpu: VcpuId, site: AccessSite): void {
+    this.onAccess?.({ area: kind, vcpu, site, mode: 'write', mapping: 'virtual' });
+  }
+
   /** The bytes of an area, for one access by one site. Hot: runs on every event and every look at pending interrupts. */
   view(area: GuestArea, kind: AreaKind, vcpu: VcpuId, site: AccessSite, mode: AccessMode): DataView {
     if (this.onAccess !== undefined) this.onAccess({ area: kind, vcpu, site, mode, mapping: area.kind });
     if (area.kind !== 'unset') return area.view;
-    if (this.policy === 'fault') this.onFault({ area: kind, vcpu, site, mode, mapping: 'unset' });
+    if (this.policy === 'fault' && !TESTED.has(site)) this.onFault({ area: kind, vcpu, site, mode, mapping: 'unset' });
     return this.sink;
   }
 }

@@ -41,6 +41,7 @@ export class RunstateAreas {
   /** Registers the virtual form and writes it once through the caller's address space; write errors are ignored. */
   registerVirtual(vcpu: Vcpu, caller: Vcpu, area: VirtualArea): void {
     this.virtual.set(vcpu.id, area);
+    this.info.access.virtual('runstate', vcpu.id, 'VCPUOP_register_runstate_memory_area');
     caller.cpu.tryWriteLinear(area.address, encode(vcpu_runstate_info, runstateOf(vcpu), area.layout));
   }
 
@@ -66,6 +67,7 @@ export class RunstateAreas {
     }
     const virtual = this.virtual.get(vcpu.id);
     if (virtual === undefined) return;
+    this.info.access.virtual('runstate', vcpu.id, 'context switch');
     const value = runstateOf(vcpu);
     const { cpu } = vcpu;
     if ((vcpu.domain.vmAssist & VMASST_runstate_update_flag) === 0n) {

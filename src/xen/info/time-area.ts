@@ -54,6 +54,7 @@ export class TimeAreas {
     if (physical !== undefined) this.writeSecondary(vcpu, physical, clock);
     const address = this.virtual.get(vcpu.id);
     if (address === undefined) return;
+    this.info.access.virtual('time', vcpu.id, 'update_vcpu_system_time');
     const copy = new Uint8Array(TIME_INFO_SIZE);
     if (!vcpu.cpu.tryReadLinear(address, copy)) return;
     writeTimeInfo(new DataView(copy.buffer), 0, clock);
