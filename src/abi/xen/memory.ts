@@ -1,5 +1,5 @@
 /** `xen:public/memory.h`: operations of memory_op, map spaces and their structures. */
-import { handle, s32, struct, u16, u32, u64, ulong } from './struct.ts';
+import { handle, s32, struct, u8, u16, u32, u64, ulong } from './struct.ts';
 
 export const XENMEM_increase_reservation = 0;
 export const XENMEM_decrease_reservation = 1;
@@ -116,6 +116,26 @@ export const xen_mem_acquire_resource = struct('xen_mem_acquire_resource', {
   frame: u64,
   frame_list: handle,
 });
+export const xen_mem_access_op = struct('xen_mem_access_op', {
+  op: u8,
+  access: u8,
+  domid: u16,
+  nr: u32,
+  pfn: u64,
+  pfn_list: handle,
+  access_list: handle,
+});
+export const XENMEM_RDM_ALL = 1;
+export const xen_reserved_device_memory_map = struct('xen_reserved_device_memory_map', {
+  flags: u32,
+  nr_entries: u32,
+  buffer: handle,
+  seg: u16,
+  bus: u8,
+  devfn: u8,
+});
+/** One entry of that map: first frame, pages. */
+export const xen_reserved_device_memory = struct('xen_reserved_device_memory', { start_pfn: ulong, nr_pages: ulong });
 /** Packed: 20 bytes in both layouts. */
 export const E820_ENTRY_SIZE = 20;
 export const E820_RAM = 1;

@@ -10,6 +10,7 @@ import {
   EOPNOTSUPP,
   EOVERFLOW,
   EPERM,
+  ESRCH,
 } from '../../abi/xen/errno.ts';
 import * as m from '../../abi/xen/memory.ts';
 import { s32, ulong } from '../../abi/xen/struct.ts';
@@ -20,21 +21,19 @@ import { full } from '../hypercall.ts';
 import { MAX_GFN } from '../memory/p2m.ts';
 import { rangeOkay, targetSelf } from './common.ts';
 
-/** The all-ones frame number of the caller's width. */
-const invalidGfn = (context: HypercallContext): bigint =>
-  context.width === 'native' ? (1n << 64n) - 1n : 0xffff_ffffn;
+/** INVALID_GFN. A 32-bit caller cannot name it: its frame numbers are zero-extended. */
+const INVALID_GFN = (1n << 64n) - 1n;
 
-/** EACCES: not a translated domain; EPERM: device memory. */
-function permission(context: HypercallContext, domid: number, space: number): number {
+/** ESRCH; EACCES: not a translated domain (the control domain is not), or device memory. */
+function permission(context: HypercallContext, domid: number, space?: number): number {
   const target = targetSelf(context, domid);
-  if (target !== 0) return target;
-  if (!context.domain.isHvm) return -EACCES;
-  return space === m.XENMAPSPACE_dev_mmio ? -EPERM : 0;
+  if (target === -ESRCH) return target;
+  return target !== 0 || !context.domain.isHvm || space === m.XENMAPSPACE_dev_mmio ? -EACCES : 0;
 }
 
 /**
- * Maps one page of a space at a guest frame. Grant table errors; EACCES: a gmfn that is not RAM; EINVAL: nothing there, unknown space, frame
- * number beyond the address width. A special page moves; RAM at the target is freed.
+ * Maps one page of a space at a guest frame. Grant table errors; EACCES: a gmfn that is not RAM (special pages are); EINVAL: nothing there,
+ * unknown space, frame number beyond the address width. A special page moves; RAM at the target is freed.
  */
 function addOne(domain: Domain, space: number, idx: bigint, gpfn: bigint): number {
   const { p2m } = domain;
@@ -53,9 +52,11 @@ function addOne(domain: Domain, space: number, idx: bigint, gpfn: bigint): numbe
       return 0;
     }
     case m.XENMAPSPACE_gmfn: {
-      if (idx > BigInt(MAX_GFN) || p2m.ramAt(Number(idx)) === 0) return -EACCES;
+      const from = idx > BigInt(MAX_GFN) ? 0 : p2m.frameAt(Number(idx));
+      if (from === 0 || p2m.isForeign(asGfn(Number(idx)))) return -EACCES;
       if (target === undefined) return -EINVAL;
-      p2m.move(asGfn(Number(idx)), target);
+      if (p2m.isSpecial(from)) p2m.placeSpecial(from, target);
+      else p2m.move(asGfn(Number(idx)), target);
       return 0;
     }
     case m.XENMAPSPACE_gmfn_foreign:
@@ -66,7 +67,7 @@ function addOne(domain: Domain, space: number, idx: bigint, gpfn: bigint): numbe
 }
 
 /**
- * EDOM: continuation index beyond 16 bits; EFAULT; ENOSYS: foreign frames; ESRCH, EPERM: another domain; EACCES: PV; EINVAL: frame number all ones;
+ * EDOM: continuation index beyond 16 bits; EFAULT; ENOSYS: foreign frames; ESRCH; EACCES: PV, device memory; EINVAL: frame number all ones;
  * then the errors of one page. Ranges: EILSEQ: size below the continuation index; EOVERFLOW: wraps; processed backwards when they overlap upwards.
  */
 export const addToPhysmap: Entry = full({ guests: 'all' }, (context, _arg, address) => {
@@ -77,7 +78,7 @@ export const addToPhysmap: Entry = full({ guests: 'all' }, (context, _arg, addre
   if (x.space === m.XENMAPSPACE_gmfn_foreign) return -ENOSYS;
   const denied = permission(context, x.domid, x.space);
   if (denied !== 0) return denied;
-  if (x.gpfn === invalidGfn(context)) return -EINVAL;
+  if (x.gpfn === INVALID_GFN) return -EINVAL;
   const { domain } = context;
   if (x.space !== m.XENMAPSPACE_gmfn_range) return addOne(domain, x.space, x.idx, x.gpfn);
   const size = BigInt(x.size);
@@ -93,7 +94,7 @@ export const addToPhysmap: Entry = full({ guests: 'all' }, (context, _arg, addre
 });
 
 /**
- * EDOM; EFAULT; EOPNOTSUPP: range space; ESRCH, EPERM; EACCES: PV; EILSEQ: size below the continuation index; EFAULT: lists; EINVAL: frame number all
+ * EDOM; EFAULT; EOPNOTSUPP: range space; ESRCH; EACCES: PV, device memory; EILSEQ: size below the continuation index; EFAULT: lists; EINVAL: frame number all
  * ones. The result of each page goes to the error list.
  */
 export const addToPhysmapBatch: Entry = full({ guests: 'all' }, (context, _arg, address) => {
@@ -119,20 +120,19 @@ export const addToPhysmapBatch: Entry = full({ guests: 'all' }, (context, _arg, 
     const idx = context.copyFromGuest(ulong, context.element(ulong, x.idxs, n));
     const gpfn = context.copyFromGuest(ulong, context.element(ulong, x.gpfns, n));
     if (idx === undefined || gpfn === undefined) return -EFAULT;
-    if (gpfn === invalidGfn(context)) return -EINVAL;
+    if (gpfn === INVALID_GFN) return -EINVAL;
     const rc = addOne(context.domain, x.space, idx, gpfn);
     if (!context.copyToGuest(s32, context.element(s32, x.errs, n), rc)) return -EFAULT;
   }
   return 0;
 });
 
-/** EINVAL: continuation; EFAULT; ESRCH, EPERM; EACCES: PV; ENOENT: nothing mapped there. The page itself stays the domain's. */
+/** EINVAL: continuation; EFAULT; ESRCH; EACCES: PV; ENOENT: nothing mapped there. The page itself stays the domain's. */
 export const removeFromPhysmap: Entry = full({ guests: 'all' }, (context, _arg, address) => {
   if (context.args[0] >> BigInt(m.MEMOP_EXTENT_SHIFT) !== 0n) return -EINVAL;
   const x = context.copyFromGuest(m.xen_remove_from_physmap, address);
   if (x === undefined) return -EFAULT;
-  const target = targetSelf(context, x.domid);
-  if (target !== 0) return target;
-  if (!context.domain.isHvm) return -EACCES;
+  const denied = permission(context, x.domid);
+  if (denied !== 0) return denied;
   return x.gpfn > BigInt(MAX_GFN) ? -ENOENT : context.domain.p2m.unhook(Number(x.gpfn));
 });

@@ -125,13 +125,48 @@ test('XENMEM_add_to_physmap: errors in order', () => {
   assert.equal(t.raw(OP, [BigInt(m.XENMEM_add_to_physmap), NOWHERE]), -EFAULT);
   assert.equal(call({ space: m.XENMAPSPACE_gmfn_foreign, domid: 77 }), -ENOSYS);
   assert.equal(call({ domid: 77 }), -ESRCH);
-  assert.equal(call({ domid: 0 }), -EPERM);
-  assert.equal(call({ space: m.XENMAPSPACE_dev_mmio }), -EPERM);
+  assert.equal(call({ domid: 0 }), -EACCES, 'the control domain is not translated');
+  assert.equal(call({ space: m.XENMAPSPACE_dev_mmio }), -EACCES);
   assert.equal(call({ gpfn: (1n << 64n) - 1n }), -EINVAL);
   assert.equal(call({ idx: 1n }), -EINVAL);
   assert.equal(call({ space: 9 }), -EINVAL);
   assert.equal(call({ space: m.XENMAPSPACE_gmfn, idx: 99n }), -EACCES);
   assert.equal(call({ space: m.XENMAPSPACE_gmfn_range, size: 1 }, continued(m.XENMEM_add_to_physmap, 2)), -EILSEQ);
+});
+
+test('XENMEM_add_to_physmap: a 32-bit caller cannot name the frame number that is refused first', () => {
+  const t = make();
+  t.put(m.xen_add_to_physmap, { ...map, space: m.XENMAPSPACE_gmfn, idx: 99n, gpfn: 0xffff_ffffn }, ARGUMENT, 'compat');
+  assert.equal(t.raw(OP, [BigInt(m.XENMEM_add_to_physmap), ARGUMENT], { width: 'compat' }), -EACCES);
+});
+
+test('XENMEM_reserved_device_memory_map: EINVAL, EFAULT, EINVAL; no entries', () => {
+  const t = make();
+  const op = BigInt(m.XENMEM_reserved_device_memory_map);
+  const call = (change: object = {}): unknown => {
+    const rdm = { flags: m.XENMEM_RDM_ALL, nr_entries: 4, buffer: LIST, seg: 0, bus: 0, devfn: 0 };
+    t.put(m.xen_reserved_device_memory_map, { ...rdm, ...change });
+    return t.raw(OP, [op, ARGUMENT]);
+  };
+  assert.equal(t.raw(OP, [continued(m.XENMEM_reserved_device_memory_map, 1), NOWHERE]), -EINVAL);
+  assert.equal(t.raw(OP, [op, NOWHERE]), -EFAULT);
+  assert.equal(call({ buffer: (1n << 64n) - 8n, flags: 2 }), -EFAULT);
+  assert.equal(call({ flags: 2 }), -EINVAL);
+  assert.equal(call(), 0);
+  assert.equal(t.get(m.xen_reserved_device_memory_map).nr_entries, 0);
+});
+
+test('XENMEM_access_op: the domain id is behind the operation; one’s own is EPERM', () => {
+  const t = make();
+  for (const [domid, want] of [
+    [t.domain.id, -EPERM],
+    [77, -ESRCH],
+    [0, -EINVAL],
+    [DOMID_SELF, -ESRCH],
+  ] as const) {
+    t.put(m.xen_mem_access_op, { op: 0, access: 0, domid, nr: 0, pfn: 0n, pfn_list: 0n, access_list: 0n });
+    assert.equal(t.raw(OP, [BigInt(m.XENMEM_access_op), ARGUMENT]), want);
+  }
 });
 
 test('XENMEM_add_to_physmap: PV guests get EACCES', () => {
@@ -150,6 +185,9 @@ test('XENMEM_add_to_physmap: shared_info takes the place of RAM, and moves', () 
   t.put(m.xen_add_to_physmap, { ...map, gpfn: 40n });
   assert.equal(t.raw(OP, [BigInt(m.XENMEM_add_to_physmap), ARGUMENT]), 0);
   assert.deepEqual([p2m.frameAt(9), p2m.frameAt(40)], [0, sharedInfo]);
+  t.put(m.xen_add_to_physmap, { ...map, space: m.XENMAPSPACE_gmfn, idx: 40n, gpfn: 10n });
+  assert.equal(t.raw(OP, [BigInt(m.XENMEM_add_to_physmap), ARGUMENT]), 0, 'by its guest frame number too');
+  assert.deepEqual([p2m.frameAt(40), p2m.frameAt(10), p2m.totalPages], [0, sharedInfo, 14]);
 });
 
 test('XENMEM_add_to_physmap: an overlapping upward range moves every page', () => {

@@ -4,8 +4,8 @@ import * as m from '../../abi/xen/memory.ts';
 import { u32, u64 } from '../../abi/xen/struct.ts';
 import { __HYPERVISOR_memory_op, DOMID_SELF } from '../../abi/xen/xen.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
-import { absent, full, hypercall, partial } from '../hypercall.ts';
-import { targetSelf } from './common.ts';
+import { absent, full, hypercall } from '../hypercall.ts';
+import { rangeOkay, targetSelf } from './common.ts';
 import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './memory-physmap.ts';
 import { exchange, reservation } from './memory-reservation.ts';
 
@@ -83,10 +83,30 @@ const acquireResource: Entry = full({ guests: 'all' }, (context, _arg, address) 
   return targetSelf(context, resource.domid) === -ESRCH ? -ESRCH : -EPERM;
 });
 
-/** EFAULT; EPERM: the control domain or self; ESRCH. */
-const privilegedOnOthers: Entry = full({ guests: 'all', arg: m.xen_memory_domain }, (context, { domid }) =>
-  targetSelf(context, domid) === -ESRCH ? -ESRCH : -EPERM,
-);
+/** EFAULT; ESRCH: unknown, or DOMID_SELF; EPERM: self; EINVAL: the control domain, which has no translated memory. */
+const accessOp: Entry = full({ guests: 'all', arg: m.xen_mem_access_op }, (context, { domid }) => {
+  if (domid === context.domain.id) return -EPERM;
+  return domid === 0 ? -EINVAL : -ESRCH;
+});
+
+/** EFAULT; ESRCH; EINVAL: the control domain, or PV; EPERM. */
+const podTarget: Entry = full({ guests: 'all', arg: m.xen_pod_target }, (context, { domid }) => {
+  const target = targetSelf(context, domid);
+  if (target === -ESRCH) return target;
+  return target === 0 && context.domain.isHvm ? -EPERM : -EINVAL;
+});
+
+/** EINVAL: continuation; EFAULT: structure, list; EINVAL: flags. No device is passed through: there are no entries. */
+const reservedDeviceMemory: Entry = full({ guests: 'all' }, (context, _arg, address) => {
+  if (startExtent(context) !== 0n) return -EINVAL;
+  const map = context.copyFromGuest(m.xen_reserved_device_memory_map, address);
+  if (map === undefined) return -EFAULT;
+  const size = BigInt(m.xen_reserved_device_memory.size(context.width));
+  if (!rangeOkay(context, map.buffer, BigInt(map.nr_entries) * size)) return -EFAULT;
+  if ((map.flags & ~m.XENMEM_RDM_ALL) !== 0) return -EINVAL;
+  map.nr_entries = 0;
+  return context.copyToGuest(m.xen_reserved_device_memory_map, address, map) ? 0 : -EFAULT;
+});
 
 /** EINVAL: continuation; EFAULT; EINVAL: an extent list, order or flags; EINVAL: DOMID_SELF or unknown domain; EPERM. */
 const claimPages: Entry = full({ guests: 'all' }, (context, _arg, address) => {
@@ -123,26 +143,16 @@ export const memoryOp = hypercall(
     [m.XENMEM_machphys_mapping]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
     [m.XENMEM_machphys_mfn_list]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
     [m.XENMEM_machphys_compat_mfn_list]: absent('for the control domain'),
-    [m.XENMEM_set_pod_target]: full(
-      { guests: 'all', arg: m.xen_pod_target },
-      (context, target) => targetSelf(context, target.domid) || (context.domain.isHvm ? -EPERM : -EINVAL),
-    ),
-    [m.XENMEM_get_pod_target]: full(
-      { guests: 'all', arg: m.xen_pod_target },
-      (context, target) => targetSelf(context, target.domid) || (context.domain.isHvm ? -EPERM : -EINVAL),
-    ),
+    [m.XENMEM_set_pod_target]: podTarget,
+    [m.XENMEM_get_pod_target]: podTarget,
     [m.XENMEM_get_sharing_freed_pages]: full({ guests: 'all' }, () => 0),
     [m.XENMEM_get_sharing_shared_pages]: full({ guests: 'all' }, () => 0),
-    [m.XENMEM_paging_op]: privilegedOnOthers,
-    [m.XENMEM_access_op]: privilegedOnOthers,
-    [m.XENMEM_sharing_op]: privilegedOnOthers,
+    [m.XENMEM_paging_op]: absent('memory paging is not built by default'),
+    [m.XENMEM_access_op]: accessOp,
+    [m.XENMEM_sharing_op]: absent('memory sharing is not built by default'),
     [m.XENMEM_claim_pages]: claimPages,
     [m.XENMEM_get_vnumainfo]: vnumaInfo,
-    [m.XENMEM_reserved_device_memory_map]: partial(
-      'no passed-through devices exist, so the map is always empty',
-      { guests: 'all' },
-      () => 0,
-    ),
+    [m.XENMEM_reserved_device_memory_map]: reservedDeviceMemory,
     [m.XENMEM_acquire_resource]: acquireResource,
   },
   { command: (args) => Number(args[0] & BigInt(m.MEMOP_CMD_MASK)) },
