@@ -1,18 +1,14 @@
 /** Every committed guest image gives the same run twice and with every engine: console, instructions, guest time and memory. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { globSync, readFileSync } from 'node:fs';
+import { globSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { buildInterpreter } from '../src/cpu/interpret/build.ts';
-import { buildPvh, launch, openKernel } from '../src/toolstack/index.ts';
-import { Control, type MachineConfig } from '../src/xen/index.ts';
+import type { Control, MachineConfig } from '../src/xen/index.ts';
+import { PvhGuest } from './support/pvh-guest.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const interpreter = buildInterpreter();
-const MIB = 1024 * 1024;
-const MEMORY_MIB = 16;
 
 interface Run {
   readonly console: string;
@@ -33,38 +29,12 @@ function memoryHash(control: Control): string {
   return hash.digest('hex');
 }
 
-function run(file: string, vcpus: number, more: Partial<MachineConfig>): Run {
-  const image = buildPvh({
-    kernel: openKernel(readFileSync(file), () => undefined),
-    memoryMib: MEMORY_MIB,
-    vcpus,
-    maxVcpus: vcpus,
-    modules: [],
-  });
-  const populated = image.populate.reduce((sum, range) => sum + range.size, 0);
-  const control = new Control({
-    type: image.type,
-    maxVcpus: vcpus,
-    maxMemory: populated + MIB,
-    codeBytes: 4 * MIB,
-    interpreter,
-    ...more,
-  });
-  let console = '';
-  const services = launch(control, image, {
-    domid: 1,
-    name: basename(file),
-    uuid: '00000000-0000-4000-8000-000000000001',
-    memoryMib: MEMORY_MIB,
-    maxMemoryMib: MEMORY_MIB,
-    output: (bytes) => {
-      console += Buffer.from(bytes).toString('latin1');
-    },
-  });
-  const stop = control.run({ until: 60_000_000_000n, instructions: 50_000_000 });
-  services.service();
+function run(file: string, machine: Partial<MachineConfig>): Run {
+  const guest = new PvhGuest(file, { memoryMib: 16, vcpus: 2, machine: { codeBytes: 4 * 1024 * 1024, ...machine } });
+  const { control } = guest;
+  const stop = guest.run(60);
   return {
-    console,
+    console: guest.console,
     end: JSON.stringify(stop.kind === 'shutdown' ? stop.shutdown : stop.kind),
     instructions: control.machine.scheduler.instructions,
     time: control.machine.time.now(),
@@ -75,15 +45,15 @@ function run(file: string, vcpus: number, more: Partial<MachineConfig>): Run {
 for (const image of globSync('guests/images/*.elf', { cwd: root }).sort()) {
   const file = join(root, image);
   test(`${basename(image)}: the same run twice and with every engine`, () => {
-    const first = run(file, 2, { engine: 'interpret' });
+    const first = run(file, { engine: 'interpret' });
     assert.match(first.end, /"reason":0/, first.console);
     for (const engine of ['interpret', 'auto', 'translate'] as const) {
-      assert.deepEqual(run(file, 2, { engine }), first, engine);
+      assert.deepEqual(run(file, { engine }), first, engine);
     }
   });
 
   test(`${basename(image)}: the same seed of the scheduler gives the same run`, () => {
     const schedule = { slice: 1_000, seed: 7 };
-    assert.deepEqual(run(file, 2, { schedule }), run(file, 2, { schedule }));
+    assert.deepEqual(run(file, { schedule }), run(file, { schedule }));
   });
 }
