@@ -117,7 +117,17 @@ async function speeds(what: string, command: string, args: readonly string[]): P
 await ensureBuilt();
 const cmdline = `div=${div} only=${names.join(',')}`;
 const start = await startToVerdict(join(root, 'guests', 'images', 'hello64.elf'));
-const run = (engine: string): string[] => [cli, 'run', guest, '--memory', '128', '--engine', engine, '--cmdline', cmdline];
+const run = (engine: string): string[] => [
+  cli,
+  'run',
+  guest,
+  '--memory',
+  '128',
+  '--engine',
+  engine,
+  '--cmdline',
+  cmdline,
+];
 const own = await speeds('xenolith', process.execPath, run('auto'));
 const interpreted = await speeds('interpreter', process.execPath, run('interpret'));
 

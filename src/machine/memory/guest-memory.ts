@@ -40,7 +40,10 @@ export class GuestMemory implements PhysicalMemory {
   readonly cpuBase = WASM_PAGE;
   readonly codeBase: number;
   readonly codeBytes: number;
-  devices: DeviceSpace = { mmioRead: (_address, size) => (size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1), mmioWrite: () => {} };
+  devices: DeviceSpace = {
+    mmioRead: (_address, size) => (size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1),
+    mmioWrite: () => {},
+  };
   /** Called when the mapping of a guest frame changes, so that translations of it can be dropped. */
   onRemap: () => void = () => {};
 
@@ -56,7 +59,8 @@ export class GuestMemory implements PhysicalMemory {
     this.codeBytes = roundUp(layout.codeBytes, WASM_PAGE);
     const frameBase = this.codeBase + this.codeBytes;
     const total = frameBase + roundUp(layout.frames * PAGE_SIZE, WASM_PAGE);
-    if (total > LIMIT_BYTES) throw new RangeError(`guest memory of ${layout.frames} pages does not fit in 4 GiB of linear memory`);
+    if (total > LIMIT_BYTES)
+      throw new RangeError(`guest memory of ${layout.frames} pages does not fit in 4 GiB of linear memory`);
     this.memory = new WebAssembly.Memory({ initial: total / WASM_PAGE, maximum: total / WASM_PAGE });
     this.bytes = new Uint8Array(this.memory.buffer);
     this.firstFrame = frameBase >>> PAGE_SHIFT;
@@ -160,7 +164,12 @@ export class GuestMemory implements PhysicalMemory {
     });
   }
 
-  private eachPage(address: number, length: number, write: boolean, visit: (host: number, at: number, length: number) => void): boolean {
+  private eachPage(
+    address: number,
+    length: number,
+    write: boolean,
+    visit: (host: number, at: number, length: number) => void,
+  ): boolean {
     let whole = true;
     for (let at = 0; at < length; ) {
       const offset = (address + at) % PAGE_SIZE;
