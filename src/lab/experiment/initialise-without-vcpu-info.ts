@@ -1,6 +1,7 @@
 /** The question of the thread: what becomes of vCPUs that nobody registered a vcpu_info for, in every release. */
+
+import { resultName } from '../../abi/xen/errno.ts';
 import { VERSIONS, type Version } from '../../xen/index.ts';
-import { resultName } from './errors.ts';
 import type { Cell, Experiment, RunRecord, RunSpec } from './experiment.ts';
 
 const VCPUS = [1, 31, 32, 40, 63, 127] as const;

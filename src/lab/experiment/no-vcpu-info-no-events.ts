@@ -1,6 +1,7 @@
 /** What reaches a vCPU that has no vcpu_info. */
+
+import { resultName } from '../../abi/xen/errno.ts';
 import { DEFAULT_VERSION } from '../../xen/index.ts';
-import { resultName } from './errors.ts';
 import type { Cell, Experiment, RunRecord } from './experiment.ts';
 
 /** What the guest reports, and how the table calls it. */

@@ -84,8 +84,7 @@ export class P2m {
       this.maxMappedGfn = Math.max(this.maxMappedGfn, first + count - 1);
       return true;
     }
-    for (let gfn = first; gfn < first + count; gfn++)
-      if (this.frameAt(gfn) === 0 && !this.populate(gfn)) return false;
+    for (let gfn = first; gfn < first + count; gfn++) if (this.frameAt(gfn) === 0 && !this.populate(gfn)) return false;
     return true;
   }
 
