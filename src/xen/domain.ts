@@ -92,7 +92,8 @@ export class Domain {
   vmAssist = 0n;
   pauseCount = 0;
   shutdownState: Shutdown | undefined;
-  shutdownCode = 0;
+  /** Reason the next shutdown will have whatever it says: the first one given since the domain last ran freely. */
+  shutdownCode: number | undefined;
   /** Called once when the domain has shut down. */
   onShutdown: (shutdown: Shutdown) => void = () => {};
   /** HVM_PARAM_ACPI_IOPORTS_LOCATION: 0 or 1 chooses where the ACPI ports are; false for other values. */
@@ -151,11 +152,15 @@ export class Domain {
     for (const vcpu of this.vcpus) vcpu.settle();
   }
 
-  /** Ends or suspends the domain: every vCPU is held until the toolstack resumes it. Later calls keep the first reason. */
-  shutdown(reason: number, message?: string): void {
+  /**
+   * Ends or suspends the domain: every vCPU is held until the toolstack resumes it. Later calls keep the first reason, and a reason that the guest
+   * gave before (SCHEDOP_shutdown_code) takes the place of this one.
+   */
+  shutdown(given: number, message?: string): void {
+    this.shutdownCode ??= given;
     if (this.shutdownState !== undefined) return;
+    const reason = this.shutdownCode;
     this.shutdownState = message === undefined ? { reason } : { reason, message };
-    this.shutdownCode = reason;
     this.pause();
     this.onShutdown(this.shutdownState);
   }
@@ -168,6 +173,7 @@ export class Domain {
   resume(): void {
     if (this.shutdownState === undefined) return;
     this.shutdownState = undefined;
+    this.shutdownCode = undefined;
     this.unpause();
   }
 }

@@ -87,7 +87,33 @@ test('SCHEDOP_poll: ends at its timeout and forgets the timeout when woken earli
 test('SCHEDOP_shutdown: low eight bits are the reason; SCHEDOP_shutdown_code changes nothing afterwards', () => {
   const d = make();
   assert.equal(op(d, s.SCHEDOP_shutdown, d.put(s.sched_shutdown, { reason: 0x101 })), 0);
+  assert.equal(op(d, s.SCHEDOP_shutdown_code, d.put(s.sched_shutdown, { reason: 3 })), 0);
   assert.equal(d.shutdownReason(), 1);
+});
+
+test('SCHEDOP_shutdown_code: the first one decides what a later shutdown means, until the domain is resumed', () => {
+  const d = make();
+  assert.equal(op(d, s.SCHEDOP_shutdown_code, d.put(s.sched_shutdown, { reason: 0x103 })), 0);
+  assert.equal(op(d, s.SCHEDOP_shutdown_code, d.put(s.sched_shutdown, { reason: 2 })), 0);
+  assert.equal(op(d, s.SCHEDOP_shutdown, d.put(s.sched_shutdown, { reason: 0 })), 0);
+  assert.equal(d.shutdownReason(), 3);
+  d.domain.resume();
+  assert.equal(op(d, s.SCHEDOP_shutdown, d.put(s.sched_shutdown, { reason: 2 })), 0);
+  assert.equal(d.shutdownReason(), 2);
+});
+
+test('SCHEDOP_poll: the list of a PV guest is checked as a whole, that of an HVM guest as it is read', () => {
+  const list = (1n << 64n) - 4n;
+  for (const [type, want] of [
+    ['pv64', -EFAULT],
+    ['hvm', 0],
+  ] as const) {
+    const d = make(type);
+    d.domain.evtchn.bindIpi(0);
+    if (type === 'hvm') d.cpu(0).event = true;
+    else d.domain.info.setUpcallPending(d.domain.vcpus[0].id, 'vcpu_mark_events_pending');
+    assert.equal(op(d, s.SCHEDOP_poll, d.put(s.sched_poll, { ports: list, nr_ports: 2, timeout: 0n })), want);
+  }
 });
 
 test('SCHEDOP_watchdog: EINVAL id, allocation, ENOSPC, EINVAL unused, expiry shuts the domain down', () => {

@@ -24,6 +24,7 @@ import type { Alarm, Domain } from '../domain.ts';
 import { startPoll } from '../evtchn/poll.ts';
 import type { HypercallContext, Result } from '../hypercall.ts';
 import { absent, block, full, hypercall } from '../hypercall.ts';
+import { rangeOkay } from './common.ts';
 
 const MAX_POLL_PORTS = 128;
 const WATCHDOGS = 2;
@@ -41,6 +42,7 @@ function blockVcpu({ domain, vcpu }: HypercallContext): Result {
 function poll(context: HypercallContext, { ports, nr_ports, timeout }: ValueOf<typeof sched_poll>): Result {
   const { domain, vcpu } = context;
   if (nr_ports > MAX_POLL_PORTS) return -EINVAL;
+  if (!rangeOkay(context, ports, BigInt(nr_ports * evtchn_port.size(context.width)))) return -EFAULT;
   if (domain.upcalls.deliverable(vcpu)) return 0;
   const waiting: number[] = [];
   for (let i = 0; i < nr_ports; i++) {
@@ -105,7 +107,7 @@ export const schedOp = hypercall(__HYPERVISOR_sched_op, 'xen:public/sched.h', {
     domain_id === domain.id || domain_id === 0 ? -EPERM : -ESRCH,
   ),
   [SCHEDOP_shutdown_code]: full({ guests: 'all', arg: sched_shutdown }, ({ domain }, { reason }) => {
-    if (domain.shutdownState === undefined) domain.shutdownCode = reason & 0xff;
+    domain.shutdownCode ??= reason & 0xff;
     return 0;
   }),
   [SCHEDOP_watchdog]: full({ guests: 'all', arg: sched_watchdog }, watchdog),
