@@ -115,7 +115,8 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
   override jumpRelative(): void {
     const target = BigInt(this.next) + this.insn.immediate;
-    if (this.width === this.insn.codeSize && target >= 0n && target < 4096n) {
+    // A 16-bit jump cuts the instruction pointer, which may be larger under a code segment limit of 4 GiB.
+    if (this.width === this.insn.codeSize && this.width !== 16 && target >= 0n && target < 4096n) {
       if (this.staged) this.leaveIfAsked(this.ripAt(target), status.JUMPED | status.LEAVE);
       this.flow.goto(target);
     } else this.jump(this.zx(this.width, this.ripAt(target)));
@@ -162,7 +163,13 @@ export class TranslatorSemantics extends InterpreterSemantics {
     }
     const place = registerPlace(spec, d);
     if (place !== undefined)
-      return new PlacedRegister(this, width, place.offset, !'VWUPQN'.includes(spec.letter), 'PQN'.includes(spec.letter));
+      return new PlacedRegister(
+        this,
+        width,
+        place.offset,
+        !'VWUPQN'.includes(spec.letter),
+        'PQN'.includes(spec.letter),
+      );
     return new MemoryOperand(this, width, (extra) => this.place(extra), false);
   }
 

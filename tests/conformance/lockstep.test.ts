@@ -1,0 +1,72 @@
+/**
+ * The interpreter and the translator side by side on random code: after every slice all registers, counts and memory are equal.
+ *
+ * XENOLITH_FUZZ multiplies the number of programs, XENOLITH_SEED repeats a run.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { buildInterpreter } from '../../src/cpu/interpret/build.ts';
+import { CODE_BASE, CODE_PAGES, DATA_PAGES, type Setting, Side } from './support/lockstep.ts';
+import { randomProgram } from './support/lockstep-code.ts';
+import { Random } from './support/random.ts';
+
+const PROGRAMS = 6 * Number(process.env['XENOLITH_FUZZ'] ?? 1);
+const INSTRUCTIONS = 4000;
+
+const prebuilt = buildInterpreter();
+
+const settingOf = (random: Random): Setting => {
+  const bits = random.pick([64, 64, 64, 32, 32, 16] as const);
+  return {
+    bits,
+    ring: random.once(4) ? 0 : 3,
+    codeBase: bits === 64 || random.once(2) ? 0 : random.pick([0x1000, 0x0fff_fff0, 0x123, CODE_BASE]),
+    segmented: bits !== 64 && random.once(4),
+    hotThreshold: random.pick([1, 1, 2, 5]),
+    // A small cache is dropped again and again.
+    codeBytes: random.once(3) ? 0x3_0000 : 0x10_0000,
+  };
+};
+
+const runProgram = (random: Random): number => {
+  const setting = settingOf(random);
+  const sides = [new Side(setting, false, prebuilt), new Side(setting, true, prebuilt)] as const;
+  const code = randomProgram(random, setting.bits === 64 ? 64 : 32);
+  const data = Uint8Array.from({ length: DATA_PAGES * 4096 }, () => random.u8());
+  const registers = Array.from({ length: 16 }, () => random.u64() & (setting.bits === 64 ? -1n : 0xffff_ffffn));
+  for (const side of sides) side.begin(setting, code, data, registers);
+  const [left, right] = sides;
+  let done = 0;
+  while (done < INSTRUCTIONS && !left.stopped) {
+    if (random.once(3)) {
+      const offset = random.below(CODE_PAGES * 4096);
+      for (const side of sides) side.redirect(offset, setting);
+    }
+    const budget = random.once(3) ? 1 + random.below(5) : 1 + random.below(200);
+    const before = right.cpu.rip;
+    const counts = sides.map((side) => side.cpu.run(budget));
+    const where = `${JSON.stringify(setting)}, ${budget} instructions from ${before.toString(16)}, ${done} before`;
+    const expected = left.registers(),
+      found = right.registers();
+    const differences = Object.keys(expected)
+      .filter((name) => expected[name] !== found[name])
+      .map((name) => `${name}: ${found[name]!.toString(16)} instead of ${expected[name]!.toString(16)}`);
+    if (counts[1] !== counts[0]) differences.push(`${counts[1]} instructions instead of ${counts[0]}`);
+    if (Buffer.compare(left.ram(), right.ram()) !== 0) differences.push('memory');
+    assert.ok(differences.length === 0, `${where}\n${differences.join('\n')}`);
+    done += counts[0]!;
+    if (counts[0] === 0) break;
+  }
+  return done;
+};
+
+test(`translated code does what interpreted code does, slice by slice`, () => {
+  const { seed } = Random.fromEnvironment();
+  for (let n = 0; n < PROGRAMS; n++) {
+    try {
+      runProgram(new Random((seed + n) >>> 0));
+    } catch (e) {
+      assert.fail(`XENOLITH_SEED=${(seed + n) >>> 0}: ${e instanceof Error ? e.message : String(e)}`);
+    }
+  }
+});
