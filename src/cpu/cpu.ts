@@ -55,6 +55,8 @@ export class Cpu {
   private readonly interpreter: InterpreterEntry;
   private exit = false;
   private nmi = false;
+  /** Debug traps that waited before the current instruction: those of a MOV SS. */
+  private debugBefore = 0;
   /** Budget of the present run, and what of it is not in the present slice. */
   private granted = 0;
   private unsliced = 0;
@@ -355,6 +357,7 @@ export class Cpu {
       const slice = shadow !== 0 || stepping || watching ? 1 : left;
       this.set32(S.BUDGET, slice);
       this.unsliced = left - slice;
+      this.debugBefore = this.get32(S.PENDING_DEBUG);
       this.step();
       left -= slice - this.get32(S.BUDGET);
       if ((stepping || watching) && slice !== this.get32(S.BUDGET))
@@ -466,6 +469,8 @@ export class Cpu {
 
   private raise(vector: number, code: number | undefined): void {
     this.delivered = true;
+    // Data breakpoints are traps: an instruction that faults has met none.
+    this.set32(S.PENDING_DEBUG, this.debugBefore);
     deliverException(this, vector, code);
   }
 
@@ -499,28 +504,28 @@ export class Cpu {
 
   /** Reads and writes the processor makes on its own (descriptor tables, TSS): supervisor, whatever the privilege level. */
   readSystem8(linear: bigint): number {
-    return this.mem.system(() => this.mem.read(linear, 1));
+    return this.mem.readSystem(linear, 1);
   }
   readSystem16(linear: bigint): number {
-    return this.mem.system(() => this.mem.read(linear, 2));
+    return this.mem.readSystem(linear, 2);
   }
   readSystem32(linear: bigint): number {
-    return this.mem.system(() => this.mem.read(linear, 4));
+    return this.mem.readSystem(linear, 4);
   }
   readSystem64(linear: bigint): bigint {
-    return this.mem.system(() => this.mem.read64(linear));
+    return this.mem.readSystem64(linear);
   }
   writeSystem8(linear: bigint, value: number): void {
-    this.mem.system(() => this.mem.write(linear, 1, value));
+    this.mem.writeSystem(linear, 1, value);
   }
   writeSystem16(linear: bigint, value: number): void {
-    this.mem.system(() => this.mem.write(linear, 2, value));
+    this.mem.writeSystem(linear, 2, value);
   }
   writeSystem32(linear: bigint, value: number): void {
-    this.mem.system(() => this.mem.write(linear, 4, value));
+    this.mem.writeSystem(linear, 4, value);
   }
   writeSystem64(linear: bigint, value: bigint): void {
-    this.mem.system(() => this.mem.write64(linear, value));
+    this.mem.writeSystem64(linear, value);
   }
 
   /** Throws unless `size` bytes may be written (or read) at the current privilege; nothing is changed. */

@@ -165,6 +165,9 @@ export const TLB_READ = 0,
   TLB_WRITE = 8,
   TLB_HOST = 16,
   TLB_FLAGS = 20;
+/** Flags of an entry: a global translation; from bit 8, how many address bits lie inside the page it is a part of. */
+export const TLB_GLOBAL = 1,
+  TLB_SHIFT_AT = 8;
 /**
  * Pages of addresses that are not canonical. Compiled code looks up before anybody checks that, so an empty entry also must not hold the page
  * that would be looked for in it: the last entry, where {@link TLB_INVALID} belongs, has {@link TLB_INVALID_LAST}.

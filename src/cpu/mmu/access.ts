@@ -33,6 +33,8 @@ export class MemoryAccess {
   private readonly stagedHost = [0, 0];
   private stagedOffset = 0;
   private globals = 0;
+  /** TLB entries that are parts of large pages may exist. */
+  private slices = false;
   /** By page of linear memory: a TLB entry that allows writes may exist. */
   private readonly writtenTo = new Uint8Array(1 << 20);
 
@@ -49,11 +51,12 @@ export class MemoryAccess {
     const first = cpu.base + S.TLB_SETS;
     if (!keepGlobals) {
       this.globals = 0;
+      this.slices = false;
       cpu.u64.fill(S.TLB_INVALID, first >>> 3, (first + 4 * S.TLB_SET) >>> 3);
       for (let set = 1; set <= 4; set++) this.clear(first + set * S.TLB_SET - S.TLB_ENTRY);
     } else
       for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
-        if ((cpu.u32[(at + S.TLB_FLAGS) >>> 2] & 1) === 0) this.clear(at);
+        if ((cpu.u32[(at + S.TLB_FLAGS) >>> 2] & S.TLB_GLOBAL) === 0) this.clear(at);
     this.flushCode();
   }
 
@@ -76,10 +79,21 @@ export class MemoryAccess {
     cpu.u64[(entry + tag) >>> 3] = index === S.TLB_ENTRIES - 1 ? S.TLB_INVALID_LAST : S.TLB_INVALID;
   }
 
+  /** Drops the translation of the page that holds an address: all entries of it when it is a large one. */
   flushPage(linear: bigint): void {
     const page = Number((linear >> 12n) & 0xffn);
     for (let set = 0; set < 3; set++) this.clear(this.cpu.base + S.TLB_SETS + set * S.TLB_SET + page * S.TLB_ENTRY);
+    if (this.slices) this.flushSlices(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
     this.flushCode();
+  }
+
+  private flushSlices(low: number, high: number): void {
+    const { u32, base } = this.cpu;
+    const first = base + S.TLB_SETS;
+    for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY) {
+      const shift = u32[(at + S.TLB_FLAGS) >>> 2] >>> S.TLB_SHIFT_AT;
+      if (shift > 12 && u32[(at + 4) >>> 2] === high && (u32[at >>> 2] ^ low) >>> shift === 0) this.clear(at);
+    }
   }
 
   /** A page gained decoded code: writes to it must take the slow path from now on. */
@@ -109,8 +123,9 @@ export class MemoryAccess {
       cpu.u32[at + 3] = high;
     } else this.empty(entry, S.TLB_WRITE);
     cpu.u32[at + 4] = host;
-    cpu.u32[at + 5] = walk.global ? 1 : 0;
+    cpu.u32[at + 5] = (walk.global ? S.TLB_GLOBAL : 0) | (walk.pageShift << S.TLB_SHIFT_AT);
     if (walk.global) this.globals++;
+    if (walk.pageShift > 12) this.slices = true;
   }
 
   /** TLB set of the access now made: the processor's own accesses have the supervisor's rights without EFLAGS.AC. */
@@ -200,6 +215,8 @@ export class MemoryAccess {
    */
   private access(low: number, high: number, size: number, read: boolean, write: boolean, segment: number): number {
     const { cpu } = this;
+    // An instruction that faulted may have left a write behind that it never made.
+    if (write) this.stagedSize = 0;
     const user = !this.implicit && cpu.cpl === 3;
     if (cpu.longMode && !canonical(high)) throw fault(this.stackAccess(segment) ? SSV : GP, 0);
     if (user && (low & (size - 1)) !== 0 && size <= 8 && this.checksAlignment()) throw fault(ACV, 0);
@@ -208,7 +225,7 @@ export class MemoryAccess {
       if (hit !== 0) cpu.set32(S.PENDING_DEBUG, cpu.get32(S.PENDING_DEBUG) | hit);
     }
     const offset = low & (PAGE - 1);
-    if (offset + size > PAGE) return this.crossing(low, high, size, read, write, user);
+    if (offset + size > PAGE) return this.crossing(low, high, size, read, write, user, segment);
     const host = this.page(low, high, write, user);
     const { frame } = this.walk;
     if (host !== 0 && !(write && cpu.code.has(host))) {
@@ -231,14 +248,22 @@ export class MemoryAccess {
     return bounce;
   }
 
-  private crossing(low: number, high: number, size: number, read: boolean, write: boolean, user: boolean): number {
+  private crossing(
+    low: number,
+    high: number,
+    size: number,
+    read: boolean,
+    write: boolean,
+    user: boolean,
+    segment: number,
+  ): number {
     const { cpu } = this;
     const offset = low & (PAGE - 1);
     const nextLow = ((low & ~(PAGE - 1)) + PAGE) >>> 0;
     let nextHigh = high;
     if (nextLow === 0) {
       nextHigh = cpu.code64 ? (high + 1) >>> 0 : 0;
-      if (cpu.longMode && !canonical(nextHigh)) throw fault(GP, 0);
+      if (cpu.longMode && !canonical(nextHigh)) throw fault(this.stackAccess(segment) ? SSV : GP, 0);
     }
     const firstHost = this.page(low, high, write, user);
     const firstFrame = this.walk.frame;
@@ -298,16 +323,6 @@ export class MemoryAccess {
 
   // ---- routines ----
 
-  /** Runs accesses as the processor's own. */
-  system<T>(inner: () => T): T {
-    const before = this.implicit;
-    this.implicit = true;
-    try {
-      return inner();
-    } finally {
-      this.implicit = before;
-    }
-  }
 
   private at(linear: bigint, size: number, read: boolean, write: boolean): number {
     const { cpu } = this;
@@ -317,8 +332,10 @@ export class MemoryAccess {
     const offset = low & (PAGE - 1);
     const tag =
       (this.tlbSet() + ((low >>> 12) & (S.TLB_ENTRIES - 1)) * S.TLB_ENTRY + (write ? S.TLB_WRITE : S.TLB_READ)) >>> 2;
-    if (cpu.u32[tag] === low - offset && cpu.u32[tag + 1] === high && offset + size <= PAGE)
+    if (cpu.u32[tag] === low - offset && cpu.u32[tag + 1] === high && offset + size <= PAGE) {
+      if (write) this.stagedSize = 0;
       return cpu.u32[tag + ((S.TLB_HOST - (write ? S.TLB_WRITE : S.TLB_READ)) >>> 2)] + offset;
+    }
     return this.access(low, high, size, read, write, this.routineSegment);
   }
 
@@ -344,6 +361,59 @@ export class MemoryAccess {
   write64(linear: bigint, value: bigint): void {
     this.cpu.view.setBigUint64(this.at(linear, 8, false, true), value, true);
     this.commit();
+  }
+
+  /** Runs accesses as the processor's own. */
+  system(inner: () => void): void {
+    const before = this.implicit;
+    this.implicit = true;
+    try {
+      inner();
+    } finally {
+      this.implicit = before;
+    }
+  }
+
+  // One access as the processor's own; these are frequent enough to do without closures.
+
+  readSystem(linear: bigint, size: 1 | 2 | 4): number {
+    const before = this.implicit;
+    this.implicit = true;
+    try {
+      return this.read(linear, size);
+    } finally {
+      this.implicit = before;
+    }
+  }
+
+  readSystem64(linear: bigint): bigint {
+    const before = this.implicit;
+    this.implicit = true;
+    try {
+      return this.read64(linear);
+    } finally {
+      this.implicit = before;
+    }
+  }
+
+  writeSystem(linear: bigint, size: 1 | 2 | 4, value: number): void {
+    const before = this.implicit;
+    this.implicit = true;
+    try {
+      this.write(linear, size, value);
+    } finally {
+      this.implicit = before;
+    }
+  }
+
+  writeSystem64(linear: bigint, value: bigint): void {
+    const before = this.implicit;
+    this.implicit = true;
+    try {
+      this.write64(linear, value);
+    } finally {
+      this.implicit = before;
+    }
   }
 
   /** Checks that every byte of a range can be accessed. */

@@ -48,6 +48,8 @@ export class PageWalk {
   global = false;
   /** Result: the page is a user page. */
   userPage = false;
+  /** Result: address bits inside the page that is mapped as one: 12, 21, 22 or 30. */
+  pageShift = 12;
   /** Result of a failed walk: page-fault error code. */
   error = 0;
 
@@ -73,6 +75,7 @@ export class PageWalk {
       this.writable = true;
       this.global = false;
       this.userPage = true;
+      this.pageShift = 12;
       return true;
     }
     const cr4 = cpu.get32(CR4);
@@ -135,6 +138,7 @@ export class PageWalk {
         (pde & US) !== 0,
         (pde & RW) !== 0,
         user,
+        22,
       );
     }
     const pdeHost = this.entryHost,
@@ -147,7 +151,7 @@ export class PageWalk {
     if (!this.permitted(access, user, implicit, userPage, writable, false)) return false;
     this.mark(access === WRITE ? A | D : A);
     this.markOther(pde, pdeHost, pdeFrame);
-    return this.done(pte >>> 12, userPage, writable, user);
+    return this.done(pte >>> 12, userPage, writable, user, 12);
   }
 
   /** Sets the accessed bit of an upper-level entry read earlier. */
@@ -225,7 +229,7 @@ export class PageWalk {
         this.entryLow = leaf;
         if (level === 3) table = table - (table % 0x4_0000) + ((low >>> 12) & 0x3_ffff);
         else if (level === 2) table = table - (table % 0x200) + ((low >>> 12) & 0x1ff);
-        return this.done(table, userPage, writable, user);
+        return this.done(table, userPage, writable, user, level * 9 + 3);
       }
       this.upperLow[depth] = entryLow;
       this.upperHost[depth] = this.entryHost;
@@ -257,8 +261,9 @@ export class PageWalk {
     return allowed || this.fail(true, access, user, false);
   }
 
-  private done(frame: number, userPage: boolean, writable: boolean, user: boolean): true {
+  private done(frame: number, userPage: boolean, writable: boolean, user: boolean, pageShift: number): true {
     this.frame = frame;
+    this.pageShift = pageShift;
     this.userPage = userPage;
     this.writable = (this.entryLow & D) !== 0 && (writable || (!user && (this.cpu.get32(CR0) & CR0_WP) === 0));
     this.global = (this.entryLow & G) !== 0 && (this.cpu.get32(CR4) & CR4_PGE) !== 0;
