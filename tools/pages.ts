@@ -8,6 +8,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** Path under the project's root, and what the page should say now. */
 const pages: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/adr/README.md': decisions,
+  'docs/compat/behaviours.md': behaviours,
   'docs/compat/hypercalls.md': hypercalls,
   'docs/compat/instructions.md': instructions,
 };
@@ -72,6 +73,22 @@ async function hypercalls(): Promise<string> {
     '**full**: behaves as on Xen. **partial**: does so but for the note. **absent**: answers an errno and is counted.\n' +
     'Numbers and operations that are not listed answer as unknown ones do on Xen.';
   return `# Hypercalls\n\n${notice}${words}\n\n${head}\n${rows.join('\n')}\n`;
+}
+
+/** What differs between releases, from the rules. */
+async function behaviours(): Promise<string> {
+  const { defaultValue, RULES, VERSIONS } = await import('../src/xen/index.ts');
+  const source = (text: string): string => text.replace(/\b[0-9a-f]{10}\b/g, (commit) => `\`${commit}\``);
+  const rows = RULES.map((rule) => {
+    const values = VERSIONS.map((version) => defaultValue(rule, version));
+    return `| \`${rule.name}\` | ${values.join(' | ')} | ${rule.values.join(', ')} | ${source(rule.source)} | ${rule.summary} |`;
+  });
+  const words =
+    'What guests can see of the difference between two releases of Xen, by name. `--xen VERSION` selects a column, `--set NAME=VALUE`\n' +
+    'overrides one rule, `xenolith behaviours` prints this list, and `xenolith diff GUEST --xen A --xen B` finds the first of them that a\n' +
+    'guest notices. Commits are those of xen.git; a release has what its first version (4.N.0) has. `src/xen/rules.test.ts` shows both sides.';
+  const head = `| rule | ${VERSIONS.join(' | ')} | values | changed by | what it is |\n|---|${VERSIONS.map(() => '---|').join('')}---|---|---|`;
+  return `# Behaviours by release\n\n${notice}${words}\n\n${head}\n${rows.join('\n')}\n`;
 }
 
 /** Which instructions exist, from the rows that the decoder and both engines are made of. */
