@@ -15,6 +15,9 @@ const REASONS: Readonly<Record<string, string>> = {
   ERR_FS_FILE_TOO_LARGE: 'the file is too large',
 };
 
+/** No kernel is larger than 1 GiB; data that claims to be must not take the machine's memory. */
+const MAXIMUM_OUTPUT = 1 << 30;
+
 const codeOf = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '');
 
 function problem(path: string, error: unknown): FileProblem {
@@ -87,9 +90,9 @@ export function nodeHost(): Host {
       }
     },
     decompress: (format, data) => {
-      if (format === 'gzip') return zlib().gunzipSync(data);
+      if (format === 'gzip') return zlib().gunzipSync(data, { maxOutputLength: MAXIMUM_OUTPUT });
       // Node has Zstandard from 22.15 on.
-      if (format === 'zstd') return zlib().zstdDecompressSync?.(data);
+      if (format === 'zstd') return zlib().zstdDecompressSync?.(data, { maxOutputLength: MAXIMUM_OUTPUT });
       return undefined;
     },
     now: () => performance.now(),

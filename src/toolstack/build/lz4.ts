@@ -6,6 +6,8 @@ import { viewOf } from '../bytes.ts';
 
 const MAGIC = 0x184c_2102;
 const BLOCK = 8 << 20;
+/** Blocks of a kernel: 1 GiB unpacked. */
+const MAXIMUM_BLOCKS = 128;
 const SHORTEST_MATCH = 4;
 
 const damaged = (what: string): RangeError => new RangeError(what);
@@ -21,6 +23,7 @@ export function unpackLz4(file: Uint8Array): Uint8Array {
     // Frames may follow one another.
     if (size === MAGIC) continue;
     if (at + size > file.length) throw damaged('the data is cut off');
+    if (pieces.length >= MAXIMUM_BLOCKS) throw damaged('the data unpacks to more than 1 GiB');
     pieces.push(unpackBlock(file.subarray(at, at + size)));
     at += size;
   }

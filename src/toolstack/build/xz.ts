@@ -48,6 +48,9 @@ export function unpackXz(file: Uint8Array): Uint8Array {
   return output.take();
 }
 
+/** No kernel is larger; data that claims to be must not take the host's memory. */
+const MAXIMUM_OUTPUT = 1 << 30;
+
 /** What was unpacked so far; grows by doubling. */
 export class Output {
   bytes = new Uint8Array(1 << 20);
@@ -55,6 +58,7 @@ export class Output {
 
   reserve(more: number): void {
     if (this.length + more <= this.bytes.length) return;
+    if (this.length + more > MAXIMUM_OUTPUT) throw new RangeError('the data unpacks to more than 1 GiB');
     const next = new Uint8Array(Math.max(this.bytes.length * 2, this.length + more));
     next.set(this.bytes.subarray(0, this.length));
     this.bytes = next;
