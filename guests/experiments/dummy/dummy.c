@@ -131,7 +131,7 @@ static void perform(unsigned vcpu, uint32_t what) {
 }
 
 void ap_main(unsigned vcpu) {
-    interrupts_setup();
+    interrupts_load();
     if (work[vcpu] != DIE && work[vcpu] != TIMER_AND_DIE)
         apic_enable();
     ready[vcpu]++;
@@ -411,6 +411,7 @@ void guest_main(void) {
         return;
     }
     time_setup();
+    interrupts_setup();
     apic_enable();
     while (next_word(&steps, word, sizeof(word)))
         step(word);

@@ -12,14 +12,17 @@ struct gate {
 static struct gate idt[VECTORS_END];
 
 void interrupts_setup(void) {
-    struct {
-        uint16_t limit;
-        unsigned long base;
-    } __attribute__((packed)) pointer = {sizeof(idt) - 1, (unsigned long)idt};
     for (int vector = VECTOR_WAKE; vector < VECTORS_END; vector++) {
         unsigned long to = (unsigned long)interrupt_stubs + (vector - VECTOR_WAKE) * 16;
         idt[vector] = (struct gate){.offset_low = to, .selector = 0x08, .flags = 0x8e00, .offset_mid = to >> 16};
     }
+}
+
+void interrupts_load(void) {
+    struct {
+        uint16_t limit;
+        unsigned long base;
+    } __attribute__((packed)) pointer = {sizeof(idt) - 1, (unsigned long)idt};
     asm volatile("lidt %0" ::"m"(pointer));
 }
 

@@ -126,8 +126,9 @@ void init_sipi_sipi(unsigned vcpu);
 
 /* interrupts.c */
 enum { VECTOR_WAKE = 0x41, VECTOR_TEST, VECTOR_APIC_TIMER, VECTOR_UPCALL, VECTOR_CALLBACK, VECTORS_END };
-/* Loads the table on the calling vCPU. The guest supplies interrupt(). */
+/* The table, once for all vCPUs, and its use by the calling one. The guest supplies interrupt(). */
 void interrupts_setup(void);
+void interrupts_load(void);
 void interrupt(unsigned vector);
 
 #endif
