@@ -68,6 +68,7 @@ for (const [what, argv, line] of [
     /max.cfg:5:12: maxvcpus/,
   ],
   ['a ramdisk that is missing', () => [config('rd.cfg', `ramdisk = "${folder}/no"`)], /no: no such file$/],
+  ['no event channels', () => [config('ports.cfg', 'max_event_channels = 1')], /max_event_channels = 1: .* need 2 /],
   ['CPUID text nobody knows', () => [config('cpuid.cfg', 'cpuid = "nonsense"')], /cpuid: "nonsense"/],
   ['an unknown release', () => [hello, '--xen', '3.4'], /--xen 3\.4: must be one of 4\.17, /],
   ['an unknown rule', () => [hello, '--set', 'no=1'], /--set no=1: there is no rule no;/],

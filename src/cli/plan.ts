@@ -21,6 +21,8 @@ import { choiceOption, integerOption, secondsOption } from './options.ts';
 
 const DEFAULT_MEMORY_MIB = 128;
 const MAX_VCPUS = 128;
+/** Ports that the tool stack takes before the guest runs. */
+const SERVICE_PORTS = 2;
 /** A fixed identity, so that runs are alike. */
 const DEFAULT_UUID = '00000000-0000-4000-8000-000000000001';
 
@@ -64,6 +66,11 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
   const maxVcpus = vcpus ?? request.maxVcpus ?? 1;
   if (maxVcpus < 1 || maxVcpus > MAX_VCPUS)
     throw new UsageError(`${request.file}: ${maxVcpus} vCPUs: an HVM or PVH guest has 1 to ${MAX_VCPUS}`);
+  const ports = request.maxEventChannels ?? Number.POSITIVE_INFINITY;
+  if (ports < SERVICE_PORTS)
+    throw new UsageError(
+      `${request.file}: max_event_channels = ${ports}: XenStore and the console need ${SERVICE_PORTS} event channels`,
+    );
   const cmdline = args.values.get('cmdline')?.[0] ?? request.cmdline;
   const kernel = inFile(request.kernelPath, () => openKernel(request.kernelFile, host.decompress));
   const guestType = chooseType(request, type, kernel);
