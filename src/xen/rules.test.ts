@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EACCES, EBUSY, EINVAL, ENODEV, ENOSYS, EPERM, ESRCH, ETIME } from '../abi/xen/errno.ts';
 import { evtchn_bind_virq } from '../abi/xen/event-channel.ts';
+import { GNTST_permission_denied, GNTTABOP_copy, gnttab_copy } from '../abi/xen/grant-table.ts';
 import { XENMEM_machine_memory_map } from '../abi/xen/memory.ts';
 import { physdev_map_pirq, xen_domctl, xen_sysctl } from '../abi/xen/misc.ts';
 import * as v from '../abi/xen/vcpu.ts';
@@ -192,6 +193,16 @@ const probes: Readonly<Record<RuleName, Probe>> = {
     seen: { off: [0xffff_8000_0000_0000n, 0xffff_ffffn], on: [0n, 0n] },
   },
   'msix-write-feature': { look: (setting) => (features(make(setting)) >> 20) & 1, seen: { off: 0, on: 1 } },
+  'grant-copy-of-nothing': {
+    look: (setting) => {
+      const d = make(setting);
+      const side = { u: { gmfn: 5n }, domid: 77, offset: 0 };
+      d.put(gnttab_copy, { source: side, dest: side, len: 0, flags: 0, status: 5 } as never);
+      assert.equal(d.raw(x.__HYPERVISOR_grant_table_op, [BigInt(GNTTABOP_copy), ARGUMENT, 1n]), 0);
+      return d.get(gnttab_copy).status;
+    },
+    seen: { off: GNTST_permission_denied, on: 0 },
+  },
   'version-varbuf': {
     look: (setting) => {
       const d = make(setting);
@@ -261,6 +272,7 @@ test('rules: values in force, at their first release and the one before', () => 
     ['pv-context-debug-registers', '4.18', 'off', 'on'],
     ['hvm-machine-memory-map', '4.19', 'off', 'on'],
     ['msix-write-feature', '4.19', 'off', 'on'],
+    ['grant-copy-of-nothing', '4.19', 'off', 'on'],
     ['hvm-map-pirq-without-flag', '4.20', 'off', 'on'],
     ['version-varbuf', '4.20', 'off', 'on'],
     ['global-virq-handler-only', '4.21', 'off', 'on'],

@@ -136,6 +136,15 @@ export const RULES = [
     changes: { '4.19': 'on' },
   },
   {
+    name: 'grant-copy-of-nothing',
+    summary:
+      'GNTTABOP_copy of zero bytes succeeds whatever else it says (before: domains, references and offsets are checked)',
+    source: 'a4a790f432',
+    values: onOff,
+    initial: 'off',
+    changes: { '4.19': 'on' },
+  },
+  {
     name: 'version-varbuf',
     summary: 'XENVER_extraversion2, _capabilities2, _changeset2 and _commandline2 exist (else ENOSYS)',
     source: 'e3bb1b6525',
