@@ -64,8 +64,8 @@ export interface TrapSink {
   pause(cpu: Cpu): void;
   /** A shutdown condition: a fault while delivering a double fault. */
   tripleFault(cpu: Cpu): void;
-  /** An instruction the project does not know was met and raised #UD; counted for `audit`. */
-  unknownInstruction(cpu: Cpu, bytes: Uint8Array): void;
+  /** An instruction the processor does not have was met and raised #UD; counted by name for `audit`. */
+  unknownInstruction(cpu: Cpu, name: string): void;
 }
 
 /** What the CPU model offers; decides which instructions exist and which control bits are reserved. */

@@ -7,6 +7,7 @@
  */
 import type { Cpu } from '../cpu.ts';
 import { REGION_SLOTS } from '../interpret/slots.ts';
+import { absentName } from '../isa/absent.ts';
 import { OP_CALL, OP_END } from '../isa/plan.ts';
 import { routine } from '../isa/row.ts';
 import * as S from '../state.ts';
@@ -42,8 +43,11 @@ export interface CrossingCode {
 }
 
 const undefinedRow = routine('(undefined)', '0F 0B', '', {}, (cpu, insn) => {
-  const bytes = new Uint8Array(insn.length);
-  if (cpu.tryReadLinear(cpu.get64(S.CS_BASE) + cpu.rip, bytes)) cpu.traps.unknownInstruction(cpu, bytes);
+  const start = cpu.get64(S.CS_BASE) + cpu.rip;
+  // What follows on the next page may be absent; the opcode is told by what there is.
+  let bytes = new Uint8Array(Math.min(15, PAGE - Number(start & 0xfffn)));
+  if (!cpu.tryReadLinear(start, bytes)) bytes = new Uint8Array(0);
+  cpu.traps.unknownInstruction(cpu, absentName(bytes, insn.codeSize));
   throw fault(UD);
 });
 const tooLongRow = routine('(over 15 bytes)', '0F 0B', '', {}, () => {
