@@ -57,7 +57,9 @@ function unpackBlock(block: Uint8Array): Uint8Array {
     const literals = length(token >> 4);
     if (from + literals > block.length) throw damaged('the data is cut off');
     if (to + literals > BLOCK) throw damaged('a block is too long');
-    output.set(block.subarray(from, from + literals), to);
+    // Most runs are so short that a loop beats a copy of the engine.
+    if (literals > 32) output.set(block.subarray(from, from + literals), to);
+    else for (let i = 0; i < literals; i++) output[to + i] = block[from + i]!;
     from += literals;
     to += literals;
     if (from === block.length) break;
@@ -67,8 +69,8 @@ function unpackBlock(block: Uint8Array): Uint8Array {
     const match = length(token & 15) + SHORTEST_MATCH;
     if (distance === 0 || distance > to) throw damaged('a match reaches before the beginning');
     if (to + match > BLOCK) throw damaged('a block is too long');
-    if (distance >= match) output.copyWithin(to, to - distance, to - distance + match);
-    // The match repeats what it is just writing.
+    if (distance >= match && match > 32) output.copyWithin(to, to - distance, to - distance + match);
+    // Also right when the match repeats what it is just writing.
     else for (let i = 0; i < match; i++) output[to + i] = output[to + i - distance]!;
     to += match;
   }
