@@ -31,7 +31,7 @@ export abstract class Emitter implements Semantics {
   abstract push(width: Width, value: Val): void;
   abstract stackRead(width: Width): Val;
   abstract moveStack(distance: Val): void;
-  abstract memory(linear: Val, width: Width): Operand;
+  abstract memory(linear: Val, width: Width, stack?: boolean): Operand;
   abstract fault(vector: number, code?: Val): void;
   abstract faultRecorded(condition: Val): void;
   abstract callHelper(index: number, a: Val, b: Val): Val;
@@ -40,7 +40,6 @@ export abstract class Emitter implements Semantics {
   abstract prefix(): { f3: () => Val; f2: () => Val };
   abstract stringSource(): { mask: Val; base: Val; segment: Val };
   abstract segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void;
-  abstract memoryAt(linear: Val, width: Width, stack: boolean): Operand;
 
   // ---- widths ----
 

@@ -89,8 +89,8 @@ export interface Semantics {
   stackRead(width: Width): Val;
   /** Adds a byte distance (i64) to the stack pointer, within the stack's address width. */
   moveStack(distance: Val): void;
-  /** Memory at a linear address (segment checks done by the caller). */
-  memory(linear: Val, width: Width): Operand;
+  /** Memory at a linear address; the caller has checked the segment. `stack`: a fault of the access itself is #SS. */
+  memory(linear: Val, width: Width, stack?: boolean): Operand;
 
   /** Raises a fault and ends the instruction: vector, and error code where the vector has one. */
   fault(vector: number, code?: Val): void;

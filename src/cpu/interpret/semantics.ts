@@ -242,11 +242,8 @@ export class InterpreterSemantics extends Emitter {
     else this.f.store(STORE[width as 64], host, value);
   }
 
-  memory(linear: Val, width: Width): Operand {
-    return new MemoryOperand(this, width, () => ({ offset: linear, linear }), false);
-  }
-  memoryAt(linear: Val, width: Width, stack: boolean): Operand {
-    return new MemoryOperand(this, width, () => ({ offset: linear, linear }), stack);
+  memory(linear: Val, width: Width, stack = false): Operand {
+    return new MemoryOperand(this, width, () => ({ offset: linear, linear }), stack ? 'stack' : 'linear');
   }
 
   // ---- stack ----
@@ -324,11 +321,11 @@ export class InterpreterSemantics extends Emitter {
           this,
           width,
           () => this.address(f.load('i64.load', this.record, R.R_IMMEDIATE), width),
-          false,
+          'operand',
         );
       default:
         if (variant.memory)
-          return new MemoryOperand(this, width, (extra, bits) => this.address(this.effective(extra), bits), false);
+          return new MemoryOperand(this, width, (extra, bits) => this.address(this.effective(extra), bits), 'operand');
         return new RegisterOperand(
           this,
           width,
@@ -454,12 +451,15 @@ class RegisterOperand implements Operand {
   }
 }
 
+/** Where an address comes from: the instruction's own operand, or a linear address (of the stack) that was checked against its segment. */
+type Origin = 'operand' | 'linear' | 'stack';
+
 export class MemoryOperand implements Operand {
   readonly width: Width;
   readonly isMemory = true;
   private readonly s: InterpreterSemantics;
   private readonly resolve: (extra: Val | undefined, width: Width) => { offset: Val; linear: Val };
-  private readonly stack: boolean;
+  private readonly origin: Origin;
   private extra: Val | undefined;
   private place: { offset: Val; linear: Val } | undefined;
   private writable: Val | undefined;
@@ -468,20 +468,25 @@ export class MemoryOperand implements Operand {
     s: InterpreterSemantics,
     width: Width,
     resolve: (extra: Val | undefined, width: Width) => { offset: Val; linear: Val },
-    stack: boolean,
+    origin: Origin,
   ) {
     this.s = s;
     this.width = width;
     this.resolve = resolve;
-    this.stack = stack;
+    this.origin = origin;
+  }
+
+  private get stack(): boolean {
+    return this.origin === 'stack';
   }
 
   private locate(write: boolean): Val {
     const { s } = this;
     this.place ??= this.resolve(this.extra, this.width);
-    if (!this.stack) s.segmentCheck(s.operandSegment(), this.place.offset, this.width / 8, write);
+    if (this.origin === 'operand') s.segmentCheck(s.operandSegment(), this.place.offset, this.width / 8, write);
     const { row } = s.variant.parsed;
-    if (this.width === 128 && row.unit === 'sse' && row.unaligned !== true) {
+    // CMPXCHG16B is the only 128-bit row that may be locked.
+    if (this.width === 128 && (row.unit === 'sse' || row.lock === true) && row.unaligned !== true) {
       const { f } = s;
       s.faultIf(f.op('i32.and', f.op('i32.wrap_i64', this.place.linear), c32(15)), 13, c32(0));
     }

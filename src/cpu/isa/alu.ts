@@ -101,7 +101,6 @@ const cmpxchg8b: Meaning = (s, d) => {
 
 const cmpxchg16b: Meaning = (s, d) => {
   const { f } = s;
-  s.faultIf(f.op('i32.wrap_i64', f.op('i64.and', d.address(), c64(15n))), 13, c32(0));
   const old = d.update();
   const low = f.lane('i64x2.extract_lane', 0, old),
     high = f.lane('i64x2.extract_lane', 1, old);

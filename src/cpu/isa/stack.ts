@@ -22,7 +22,7 @@ const leave: Meaning = (s) => {
   const frame = f.op('i64.and', s.reg(S.RBP, 64), mask);
   s.segmentCheck(S.SS, frame, width / 8, false);
   const linear = f.op('i64.and', f.op('i64.add', frame, s.state64(S.STACK_BASE)), s.state64(S.LINEAR_MASK));
-  const value = s.memory(linear, width).get();
+  const value = s.memory(linear, width, true).get();
   const top = f.op('i64.and', f.op('i64.add', frame, c64(width / 8)), mask);
   const kept = f.op('i64.and', s.reg(S.RSP, 64), f.op('i64.xor', mask, c64(-1n)));
   s.setReg(S.RSP, 64, f.op('i64.or', kept, top));

@@ -170,7 +170,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
         !'VWUPQN'.includes(spec.letter),
         'PQN'.includes(spec.letter),
       );
-    return new MemoryOperand(this, width, (extra) => this.place(extra), false);
+    return new MemoryOperand(this, width, (extra) => this.place(extra), 'operand');
   }
 
   private place(extra: Val | undefined): { offset: Val; linear: Val } {
