@@ -323,7 +323,6 @@ export class MemoryAccess {
 
   // ---- routines ----
 
-
   private at(linear: bigint, size: number, read: boolean, write: boolean): number {
     const { cpu } = this;
     const cut = cpu.longMode ? linear : linear & 0xffff_ffffn;
