@@ -9,6 +9,7 @@ import * as v from '../src/abi/xen/vcpu.ts';
 import { vcpu_hvm_x86_32 } from '../src/abi/xen/vcpu-hvm-context.ts';
 import { __HYPERVISOR_vcpu_op } from '../src/abi/xen/xen.ts';
 import { vcpuOp } from '../src/xen/hypercalls/vcpu.ts';
+import { VCPU_INFO_TIME, writeTimeInfo } from '../src/xen/info/pvclock.ts';
 import { VERSIONS } from '../src/xen/rules.ts';
 import { enterProcessor, leaveProcessor, runstateOf } from '../src/xen/run-state.ts';
 import { ARGUMENT, NOWHERE, TestDomain } from '../src/xen/testing.ts';
@@ -276,4 +277,44 @@ test(`vCPUs: ${STEPS} random operations behave as the model says`, (context) => 
     }
   }
   context.diagnostic(`${done} operations, seeds ${SEED} to ${seed - 1}`);
+});
+
+/** A view that tells of every write before it happens. */
+class WatchedView extends DataView<ArrayBuffer> {
+  onWrite: (offset: number) => void = () => {};
+  override setUint8(at: number, value: number): void {
+    this.onWrite(at);
+    super.setUint8(at, value);
+  }
+  override setInt8(at: number, value: number): void {
+    this.onWrite(at);
+    super.setInt8(at, value);
+  }
+  override setUint32(at: number, value: number, little?: boolean): void {
+    this.onWrite(at);
+    super.setUint32(at, value, little);
+  }
+  override setBigUint64(at: number, value: bigint, little?: boolean): void {
+    this.onWrite(at);
+    super.setBigUint64(at, value, little);
+  }
+}
+
+test('clock: the version is odd while anything else changes, even and higher afterwards', () => {
+  const view = new WatchedView(new ArrayBuffer(64));
+  let writes = 0;
+  view.onWrite = (at) => {
+    if (at === VCPU_INFO_TIME) return;
+    writes++;
+    assert.equal(view.getUint32(VCPU_INFO_TIME, true) & 1, 1, `byte ${at} written at an even version`);
+  };
+  let last = 0;
+  for (let n = 1; n < 50; n++) {
+    const clock = { tsc: BigInt(n), systemTime: BigInt(n), stable: true, mul: 1 << 31, shift: 1 };
+    writeTimeInfo(view, VCPU_INFO_TIME, clock);
+    const version = view.getUint32(VCPU_INFO_TIME, true);
+    assert.ok(version % 2 === 0 && version > last);
+    last = version;
+  }
+  assert.ok(writes >= 49 * 4);
 });
