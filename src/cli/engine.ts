@@ -1,10 +1,11 @@
 /** The real machine behind the commands: one domain under the hypervisor, served by the tool stack. */
 import { BadInput, launch, viridianBits } from '../toolstack/index.ts';
-import { Control, DEFAULT_VERSION, type MachineConfig, RULES, Rules, type Stop, VERSIONS } from '../xen/index.ts';
+import { Control, DEFAULT_VERSION, type MachineConfig, RULES, Rules, type Shutdown, VERSIONS } from '../xen/index.ts';
 import type { Machine, RunObserver, RunOutcome, RunPlan } from './machine.ts';
 
 const MIB = 1024 * 1024;
 const DOMID = 1;
+const SHUTDOWN_soft_reset = 5;
 /** Pages a domain may own beyond what it starts with, as xl grants them. */
 const SPARE_BYTES = MIB;
 /** Instructions between looks at the outside world: some ten milliseconds. Always the same, so that it does not change a run. */
@@ -54,7 +55,11 @@ async function run(
   };
   for (;;) {
     const stop = control.run({ instructions: STRETCH, ...untilOf(plan, observer) });
-    if (stop.kind === 'shutdown') return outcome('shutdown', shutdownOf(stop));
+    if (stop.kind === 'shutdown') {
+      const again = stop.shutdown.reason === SHUTDOWN_soft_reset && plan.softReset && control.softReset();
+      if (!again) return outcome('shutdown', shutdownOf(control.shutdown ?? stop.shutdown));
+      services.reconnect();
+    }
     if (plan.timeLimit !== undefined && time.now() >= plan.timeLimit) return outcome('timeout');
     const asked = await observer.poll();
     if (asked !== undefined) return outcome(asked === 'stop' ? 'stopped' : asked);
@@ -73,9 +78,9 @@ function untilOf(plan: RunPlan, observer: RunObserver): { readonly until?: bigin
   return { until: plan.timeLimit !== undefined && plan.timeLimit < real ? plan.timeLimit : real };
 }
 
-const shutdownOf = (stop: Extract<Stop, { kind: 'shutdown' }>): Partial<RunOutcome> => ({
-  reason: stop.shutdown.reason,
-  ...(stop.shutdown.message === undefined ? {} : { message: stop.shutdown.message }),
+const shutdownOf = ({ reason, message }: Shutdown): Partial<RunOutcome> => ({
+  reason,
+  ...(message === undefined ? {} : { message }),
 });
 
 function create(plan: RunPlan, interpreter: Uint8Array<ArrayBuffer> | undefined): Control {
@@ -96,6 +101,8 @@ function create(plan: RunPlan, interpreter: Uint8Array<ArrayBuffer> | undefined)
     ...(plan.maxEventChannels === undefined ? {} : { maxEventChannels: plan.maxEventChannels }),
     ...(plan.maxGrantFrames === undefined ? {} : { maxGrantFrames: plan.maxGrantFrames }),
     ...(plan.maxGrantVersion === undefined ? {} : { maxGrantVersion: plan.maxGrantVersion }),
+    ...(plan.maxMaptrackFrames === undefined ? {} : { maxMaptrackFrames: plan.maxMaptrackFrames }),
+    ...(plan.pirqs === undefined ? {} : { pirqs: plan.pirqs }),
     ...(interpreter === undefined ? {} : { interpreter }),
   };
   try {

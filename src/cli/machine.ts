@@ -24,6 +24,11 @@ export interface RunPlan {
   readonly maxEventChannels?: number;
   readonly maxGrantFrames?: number;
   readonly maxGrantVersion?: number;
+  readonly maxMaptrackFrames?: number;
+  /** The guest may use pirqs. */
+  readonly pirqs?: boolean;
+  /** A soft reset that the guest asks for is carried out; otherwise it ends the run. */
+  readonly softReset: boolean;
   readonly trace: readonly Trace[];
   /** Ends the run when guest time reaches it, in nanoseconds. */
   readonly timeLimit?: bigint;

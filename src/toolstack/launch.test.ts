@@ -73,4 +73,11 @@ test('launch: every write lands in populated memory and the rings are served on 
   services.service();
   assert.deepEqual(log, ['notify 1']);
   assert.deepEqual(decodeMessage(ring.subarray(1024, 2048)), { type: 2, requestId: 3, transaction: 0, payload: '2' });
+
+  services.reconnect();
+  assert.deepEqual([params.get(2), params.get(18)], [3n, 4n], 'ports after a soft reset');
+  assert.equal(
+    services.store.apply((view) => view.read('/local/domain/1/console/port', 0)),
+    '4',
+  );
 });

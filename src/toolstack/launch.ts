@@ -39,6 +39,8 @@ export interface Services {
   readonly store: Store;
   /** Types at the guest's console. */
   input(bytes: Uint8Array): void;
+  /** After a soft reset: gives the guest its ports for store and console anew; watches and transactions are gone. */
+  reconnect(): void;
   /** Looks at both rings without being asked: once more at the end of a run, and for guests that do not notify. */
   service(): void;
 }
@@ -59,11 +61,7 @@ export function launch(control: DomainControl, image: DomainImage, options: Laun
   const serveConsole = (): void => {
     if (terminal.service()) control.notify(consolePort);
   };
-  // In this order, so that the store has port 1 and the console port 2 as with xl.
-  const storePort = control.allocateChannel(serveStore);
-  const consolePort = control.allocateChannel(serveConsole);
-  control.setHvmParam(HVM_PARAM_STORE_EVTCHN, BigInt(storePort));
-  control.setHvmParam(HVM_PARAM_CONSOLE_EVTCHN, BigInt(consolePort));
+  let [storePort, consolePort] = connect(control, serveStore, serveConsole);
   fillDomainNodes(store, {
     domid: options.domid,
     name: options.name,
@@ -85,9 +83,30 @@ export function launch(control: DomainControl, image: DomainImage, options: Laun
       terminal.input(bytes);
       serveConsole();
     },
+    reconnect: () => {
+      xenstore.forget();
+      [storePort, consolePort] = connect(control, serveStore, serveConsole);
+      store.apply((view) => {
+        view.write(`/local/domain/${options.domid}/store/port`, String(storePort), 0);
+        view.write(`/local/domain/${options.domid}/console/port`, String(consolePort), 0);
+      });
+    },
     service: () => {
       serveStore();
       serveConsole();
     },
   };
+}
+
+/** Ports for the store and the console, in this order, so that they are 1 and 2 as with xl. */
+function connect(
+  control: DomainControl,
+  serveStore: () => void,
+  serveConsole: () => void,
+): [store: Port, console: Port] {
+  const storePort = control.allocateChannel(serveStore);
+  const consolePort = control.allocateChannel(serveConsole);
+  control.setHvmParam(HVM_PARAM_STORE_EVTCHN, BigInt(storePort));
+  control.setHvmParam(HVM_PARAM_CONSOLE_EVTCHN, BigInt(consolePort));
+  return [storePort, consolePort];
 }

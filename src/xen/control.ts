@@ -10,6 +10,7 @@ import type { MemoryMapEntry, Shutdown } from './domain.ts';
 import { connectService } from './evtchn/host.ts';
 import { type MachineConfig, XenMachine } from './machine.ts';
 import type { RunLimit, Stop } from './scheduler.ts';
+import { softReset } from './soft-reset.ts';
 import { VPF_down } from './vcpu.ts';
 
 const PAGE = 4096;
@@ -129,6 +130,17 @@ export class Control {
     const { p2m, memory } = this.machine.domain;
     const frame = p2m.frameAt(asGfn(gfn));
     return frame === 0 ? undefined : memory.frameBytes(frame);
+  }
+
+  /**
+   * Lets a domain that shut down for a soft reset go on, without its ties to the hypervisor. Shared ports are gone: allocate them again. False:
+   * that was not its reason, or it crashed on the way.
+   */
+  softReset(): boolean {
+    if (softReset(this.machine.domain) !== 0) return false;
+    for (const end of this.ends.values()) this.machine.toolstack.close(end, false);
+    this.ends.clear();
+    return true;
   }
 
   /** Bytes the guest writes with console_io, where its rules allow that. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { EBUSY, EINVAL } from '../abi/xen/errno.ts';
+import { EBUSY, EINVAL, ENOMEM } from '../abi/xen/errno.ts';
 import { SHUTDOWN_soft_reset } from '../abi/xen/sched.ts';
 import { gfn } from '../base/int.ts';
 import { softReset } from './soft-reset.ts';
@@ -21,6 +21,15 @@ test('soft reset: only after that shutdown reason; vcpu_info can be registered a
   assert.notEqual(domain.p2m.ramAt(9), 0);
   assert.equal(domain.shutdownState, undefined);
   assert.equal(domain.info.registerVcpuInfo(vcpu, true, 4n, 0), 0);
+});
+
+test('soft reset: a domain that has used up its memory crashes', () => {
+  const { domain } = new TestDomain({ config: { maxPages: 16 } });
+  domain.p2m.placeSpecial(domain.sharedInfo, gfn(9));
+  assert.equal(domain.p2m.populate(20), true);
+  domain.shutdown(SHUTDOWN_soft_reset);
+  assert.equal(softReset(domain), -ENOMEM);
+  assert.equal(domain.shutdownState?.reason, 3);
 });
 
 test('soft reset: a PV domain crashes', () => {

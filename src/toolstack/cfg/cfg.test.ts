@@ -66,15 +66,9 @@ test('xl.cfg: an HVM file of the test framework gives its domain', () => {
     maxMemoryMib: 128,
     vcpus: 3,
     maxVcpus: 3,
-    hap: true,
-    nestedHvm: false,
     viridian: ['base', 'reference_tsc'],
     cpuid: [],
     maxEventChannels: 4096,
-    onPoweroff: 'destroy',
-    onReboot: 'destroy',
-    onWatchdog: 'destroy',
-    onCrash: 'destroy',
     onSoftReset: 'soft-reset',
     warnings: [],
   });
@@ -130,6 +124,16 @@ test('xl.cfg: unknown and unsupported settings warn with their line, others pass
     'g.cfg:3:1: unknown setting foo is ignored',
     'g.cfg:4:1: disk is not supported and is ignored',
   ]);
+});
+
+test('xl.cfg: what this machine cannot be without warns when it is asked away, and the other way round', () => {
+  assert.deepEqual(read('hap=0\nnx=1\ntsc_mode="default"\non_reboot="restart"').warnings, []);
+  assert.deepEqual(read('nestedhvm=1\napic=0\ntsc_mode="native"').warnings, [
+    'g.cfg:2:11: nestedhvm cannot be changed here; the setting is ignored',
+    'g.cfg:3:6: apic cannot be changed here; the setting is ignored',
+    'g.cfg:4:10: tsc_mode cannot be changed here; the setting is ignored',
+  ]);
+  assert.deepEqual([read('hvm_pirq=1').pirqs, read('max_maptrack_frames=8').maxMaptrackFrames], [true, 8]);
 });
 
 test('xl.cfg: a file without a name, or with an unknown action, is refused', () => {

@@ -1,6 +1,6 @@
 /** From settings of an xl configuration file to a domain's configuration (`xen:man/xl.cfg.5`). */
 import { BadInput } from '../bad-input.ts';
-import { type KnownKey, READ, type Reader, UNSUPPORTED, WITHOUT_EFFECT } from './keys.ts';
+import { FIXED, type KnownKey, READ, type Reader, UNSUPPORTED, WITHOUT_EFFECT } from './keys.ts';
 import { at, type CfgSetting, type CfgValue, parseCfg } from './parse.ts';
 
 export const ACTIONS = [
@@ -30,18 +30,15 @@ export interface DomainConfig {
   readonly maxMemoryMib: number;
   readonly vcpus: number;
   readonly maxVcpus: number;
-  readonly hap?: boolean;
-  readonly nestedHvm: boolean;
   readonly viridian: readonly string[];
   readonly cpuid: readonly string[];
   readonly maxEventChannels?: number;
   readonly maxGrantFrames?: number;
   readonly maxGrantVersion?: number;
-  readonly tscMode?: string;
-  readonly onPoweroff: Action;
-  readonly onReboot: Action;
-  readonly onWatchdog: Action;
-  readonly onCrash: Action;
+  readonly maxMaptrackFrames?: number;
+  /** `hvm_pirq`. */
+  readonly pirqs?: boolean;
+  /** What follows SHUTDOWN_soft_reset; after any other shutdown the guest is gone. */
   readonly onSoftReset: Action;
   /** One line each, with file and line number. */
   readonly warnings: readonly string[];
@@ -92,18 +89,13 @@ export function readConfig(file: string, source: string): DomainConfig {
     maxMemoryMib,
     vcpus,
     maxVcpus,
-    ...given('hap', values.hap),
-    nestedHvm: values.nestedhvm ?? false,
     viridian: values.viridian ?? [],
     cpuid: values.cpuid ?? [],
     ...given('maxEventChannels', values.max_event_channels),
     ...given('maxGrantFrames', values.max_grant_frames),
     ...given('maxGrantVersion', values.max_grant_version),
-    ...given('tscMode', values.tsc_mode),
-    onPoweroff: values.on_poweroff ?? 'destroy',
-    onReboot: values.on_reboot ?? 'restart',
-    onWatchdog: values.on_watchdog ?? 'destroy',
-    onCrash: values.on_crash ?? 'destroy',
+    ...given('maxMaptrackFrames', values.max_maptrack_frames),
+    ...given('pirqs', values.hvm_pirq),
     onSoftReset: values.on_soft_reset ?? 'soft-reset',
     warnings,
   };
@@ -155,6 +147,9 @@ function interpret(file: string, settings: readonly CfgSetting[]): { values: Val
       values[name] = READERS[reader](value, (message) => {
         throw new BadInput('xlcfg-value', at(file, value, `${name}: ${message}`));
       });
+      const fixed = FIXED[name as KnownKey];
+      if (fixed !== undefined && fixed !== values[name] && !(Array.isArray(fixed) && fixed.includes(values[name])))
+        warnings.push(at(file, value, `${name} cannot be changed here; the setting is ignored`));
     } else if (UNSUPPORTED.has(name)) {
       if (value.kind !== 'list' || value.items.length > 0)
         warnings.push(at(file, setting, `${name} is not supported and is ignored`));

@@ -45,6 +45,20 @@ export const READ = {
 
 export type KnownKey = keyof typeof READ;
 
+/**
+ * Settings of which this machine has one value only; another one is a warning that names the line. `hap` is not among them: guests
+ * cannot tell how their page tables are walked. Neither are `on_poweroff` and its like: a run ends with the guest, whatever should follow.
+ */
+export const FIXED: Readonly<Partial<Record<KnownKey, boolean | readonly string[]>>> = {
+  nestedhvm: false,
+  msr_relaxed: false,
+  pae: true,
+  apic: true,
+  acpi: true,
+  nx: true,
+  tsc_mode: ['default', '0'],
+};
+
 /** Devices and services a guest would miss: a warning names the line. */
 export const UNSUPPORTED: ReadonlySet<string> = new Set([
   'disk',

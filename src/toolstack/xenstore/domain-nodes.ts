@@ -17,8 +17,6 @@ export interface DomainNodes {
   readonly storePort: number;
   readonly consoleGfn: number;
   readonly consolePort: number;
-  /** `on_poweroff` and its like. */
-  readonly actions?: Readonly<Record<string, string>>;
 }
 
 /** Writes /local/domain/N and /vm/UUID as the control domain. The guest reads its directory and owns the parts meant for it. */
@@ -40,7 +38,6 @@ export function fillDomainNodes(store: Store, domain: DomainNodes): void {
     for (const [path, value] of values(domain, vm)) view.write(`${home}/${path}`, value, 0);
     view.write(`${vm}/uuid`, domain.uuid, 0);
     view.write(`${vm}/name`, domain.name, 0);
-    for (const [key, action] of Object.entries(domain.actions ?? {})) view.write(`${vm}/${key}`, action, 0);
   });
 }
 

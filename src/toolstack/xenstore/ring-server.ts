@@ -14,6 +14,8 @@ const FEATURE_RECONNECTION = 1,
   FEATURE_ERROR = 2;
 const CONNECTED = 0,
   RECONNECT = 1;
+/** Replies and events that may wait for room in the ring; until some went, no further request is looked at. */
+const MAXIMUM_OUTGOING = 64;
 const ERROR_RINGIDX = 2,
   ERROR_PROTO = 3;
 
@@ -42,29 +44,31 @@ export class RingServer {
     }
     if (viewOf(page).getUint32(CONNECTION, true) === RECONNECT) return this.reconnect(page);
     if (this.broken) return false;
-    let moved = false;
-    for (;;) {
+    for (let moved = false; ; moved = true) {
+      let more = this.flush(page);
       const wait = waiting(page, REQUESTS);
       if (wait < 0 || waiting(page, REPLIES) < 0) return this.fail(page, ERROR_RINGIDX);
-      if (wait > 0) {
+      if (wait > 0 && this.outgoing.length < MAXIMUM_OUTGOING) {
         this.incoming = concatBytes(this.incoming, take(page, REQUESTS));
-        moved = true;
+        more = true;
       }
+      const before = this.incoming.length;
       if (!this.answer()) return this.fail(page, ERROR_PROTO);
-      if (this.flush(page)) moved = true;
-      if (wait === 0) return moved;
+      if (this.incoming.length < before) more = true;
+      if (!more) return moved;
     }
   }
 
-  /** Handles the complete requests. False for a message beyond the payload limit. */
+  /** Handles complete requests as long as few replies wait. False for a message beyond the payload limit. */
   private answer(): boolean {
-    for (;;) {
+    while (this.outgoing.length < MAXIMUM_OUTGOING) {
       const message = decodeMessage(this.incoming);
       if (message === 'too-long') return false;
       if (message === undefined) return true;
       this.incoming = this.incoming.slice(HEADER_SIZE + message.payload.length);
       this.connection.handle(message);
     }
+    return true;
   }
 
   private flush(page: Uint8Array): boolean {
@@ -87,12 +91,19 @@ export class RingServer {
     return true;
   }
 
-  /** The guest asked to start over: rings emptied, watches and transactions gone. */
-  private reconnect(page: Uint8Array): boolean {
+  /** Another kernel took over: everything of the old one is forgotten. What is in the rings is for the new one to clear up. */
+  forget(): void {
     this.incoming = new Uint8Array(0);
     this.outgoing = [];
     this.broken = false;
+    this.greeted = false;
     this.connection.reset();
+  }
+
+  /** The guest asked to start over: rings emptied, watches and transactions gone. */
+  private reconnect(page: Uint8Array): boolean {
+    this.forget();
+    this.greeted = true;
     resetIndexes(page, REQUESTS);
     resetIndexes(page, REPLIES);
     viewOf(page).setUint32(ERROR, 0, true);
