@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { STATE as S } from '../../src/cpu/index.ts';
-import type { Control } from '../../src/xen/index.ts';
+import { Audit, type Control } from '../../src/xen/index.ts';
 import { Guard, MIB, runToEnd, smallMachine } from './support/machine.ts';
 
 const CODE = 0x8000,
@@ -72,4 +72,11 @@ test('a breakpoint on the handler of the debug exception uses the limit up', () 
   cpu.eflags = 2 | S.TF;
   assert.equal(runToEnd(control, 5_000), 'limit');
   assert.equal(control.machine.scheduler.instructions, 5_000);
+});
+
+test('ever new unknown hypercalls are counted under a bounded number of names', () => {
+  const audit = new Audit();
+  for (let n = 0; n < 3 * Audit.NAMES; n++) audit.count(`hypercall ${n}`);
+  assert.equal(audit.counts.size, Audit.NAMES + 1);
+  assert.equal(audit.counts.get('others'), 2 * Audit.NAMES);
 });

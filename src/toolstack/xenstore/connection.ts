@@ -174,7 +174,7 @@ const EACCES: Handler = () => {
   throw new XsError('EACCES');
 };
 const number = (text: string | undefined): number => {
-  if (text === undefined || !/^[0-9]+$/.test(text)) throw new XsError('EINVAL');
+  if (text === undefined || !/^[0-9]{1,10}$/.test(text)) throw new XsError('EINVAL');
   return Number(text);
 };
 const strings = (items: readonly string[]): string => items.map((item) => `${item}\0`).join('');

@@ -7,6 +7,9 @@ import { XsError } from './wire.ts';
 const MAX_NODE_SIZE = 2048;
 const MAX_NODES = 1000;
 const MAX_PERMISSIONS = 5;
+/** Nodes a transaction may look at, and changes it may make. */
+const MAX_TRANSACTION_NODES = 1024;
+const MAX_TRANSACTION_CHANGES = 16_384;
 
 /** A change to tell watchers of. `removed` also concerns watches below the path. */
 export interface Change {
@@ -22,14 +25,19 @@ export class View {
   readonly seen = new Map<string, number>();
   private readonly redo: ((view: View) => void)[] = [];
   private readonly base: Node;
+  /** It is a transaction's and lasts as long as that. */
+  private readonly lasting: boolean;
 
-  constructor(root: Node) {
+  constructor(root: Node, lasting: boolean) {
     this.root = root;
     this.base = root;
+    this.lasting = lasting;
   }
 
   private look(path: string): Node | undefined {
-    if (!this.seen.has(path)) this.seen.set(path, find(this.base, path)?.generation ?? 0);
+    const fresh = !this.seen.has(path);
+    if (fresh && this.lasting && this.seen.size >= MAX_TRANSACTION_NODES) throw new XsError('ENOSPC');
+    if (fresh) this.seen.set(path, find(this.base, path)?.generation ?? 0);
     return find(this.root, path);
   }
 
@@ -72,6 +80,7 @@ export class View {
 
   /** Errors in order: ENOSPC (value too large), EACCES, ENOSPC (too many nodes). */
   write(path: string, value: string, domid: number): void {
+    this.mayChange();
     if (domid !== 0 && value.length + path.length > MAX_NODE_SIZE) throw new XsError('ENOSPC');
     const node = this.create(path, domid);
     this.root = replace(this.root, path, { ...node, value, generation: nextGeneration() });
@@ -79,6 +88,7 @@ export class View {
   }
 
   mkdir(path: string, domid: number): void {
+    this.mayChange();
     if (this.look(path) !== undefined) {
       this.get(path, domid, 'w');
       return;
@@ -110,6 +120,7 @@ export class View {
 
   /** Errors in order: EINVAL (the root), ENOENT (no parent), EACCES. Nothing to remove is no error. */
   remove(path: string, domid: number): void {
+    this.mayChange();
     if (path === '/') throw new XsError('EINVAL');
     if (this.look(path) === undefined) {
       this.get(parentOf(path), domid, 'w');
@@ -123,6 +134,7 @@ export class View {
 
   /** Errors in order: EINVAL (no entry), ENOSPC (too many), ENOENT/EACCES, EPERM (giving a node away). */
   setPermissions(path: string, permissions: readonly Permission[], domid: number): void {
+    this.mayChange();
     const first = permissions[0];
     if (first === undefined) throw new XsError('EINVAL');
     if (domid !== 0 && permissions.length > MAX_PERMISSIONS) throw new XsError('ENOSPC');
@@ -132,6 +144,11 @@ export class View {
     if (domid !== 0 && first.domid !== domid) throw new XsError('EPERM');
     this.root = replace(this.root, path, { ...node, permissions, generation: nextGeneration() });
     this.done({ path }, (view) => view.setPermissions(path, permissions, domid));
+  }
+
+  /** ENOSPC: too many changes in a transaction. */
+  private mayChange(): void {
+    if (this.lasting && this.redo.length >= MAX_TRANSACTION_CHANGES) throw new XsError('ENOSPC');
   }
 
   private done(change: Change, redo: (view: View) => void): void {
@@ -160,7 +177,7 @@ export class Store {
   private readonly listeners: ((change: Change) => void)[] = [];
 
   constructor() {
-    this.main = new View(makeNode([{ domid: 0, access: 'r' }]));
+    this.main = new View(makeNode([{ domid: 0, access: 'r' }]), false);
   }
 
   onChange(listener: (change: Change) => void): void {
@@ -177,7 +194,7 @@ export class Store {
   }
 
   begin(): View {
-    return new View(this.main.root);
+    return new View(this.main.root, true);
   }
 
   commit(view: View): boolean {
