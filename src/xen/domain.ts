@@ -72,6 +72,10 @@ export interface DomainConfig {
   readonly wallclockBase: bigint;
 }
 
+/** Most vCPUs of a domain (keys `xen:public/hvm/hvm_info_table.h#HVM_MAX_VCPUS`, `xen:arch/x86/include/asm/config.h#MAX_VIRT_CPUS`). */
+export const HVM_MAX_VCPUS = 128,
+  MAX_VIRT_CPUS = 8192;
+
 export class Domain {
   readonly id: DomId;
   readonly config: DomainConfig;
@@ -111,7 +115,11 @@ export class Domain {
   /** Bits of CR4 and EFER that the CPUID policy lets an HVM guest set. */
   controlBits: { readonly cr4: bigint; readonly efer: bigint } = { cr4: ~0n, efer: ~0n };
 
+  /** Throws a RangeError for more vCPUs than the kind of domain can have, or none. */
   constructor(config: DomainConfig, parts: { memory: GuestMemory; rules: Rules; time: SystemTime; audit: Audit }) {
+    const most = config.type === 'hvm' ? HVM_MAX_VCPUS : MAX_VIRT_CPUS;
+    if (config.maxVcpus < 1 || config.maxVcpus > most)
+      throw new RangeError(`a domain of this kind has 1 to ${most} vCPUs, not ${config.maxVcpus}`);
     this.config = config;
     this.id = config.id;
     this.memory = parts.memory;

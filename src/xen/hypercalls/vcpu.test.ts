@@ -404,3 +404,16 @@ test('vCPU state: random sequences agree with a model of two booleans', () => {
     }
   }
 });
+
+test('VCPUOP: a PV domain has up to 8192 vCPUs, an HVM domain 128; the first id beyond is -ENOENT', () => {
+  for (const [type, most] of [
+    ['pv64', 8192],
+    ['hvm', 128],
+  ] as const) {
+    const d = make({ config: { type, maxVcpus: most } });
+    assert.equal(op(d, v.VCPUOP_is_up, most - 1), 0);
+    assert.equal(op(d, v.VCPUOP_is_up, most), -ENOENT);
+    assert.equal(op(d, v.VCPUOP_up, most - 1), -EINVAL, 'there, but not initialised');
+    assert.throws(() => make({ config: { type, maxVcpus: most + 1 } }), RangeError);
+  }
+});
