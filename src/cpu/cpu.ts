@@ -6,6 +6,7 @@
  */
 import type { CodeCache } from './decode/cache.ts';
 import type { Insn } from './decode/insn.ts';
+import { R_FLAGS, RECORD_F2, RECORD_F3 } from './decode/record.ts';
 import type { InterpreterEntry } from './interpret/instance.ts';
 import * as status from './interpret/status.ts';
 import { MemoryAccess } from './mmu/access.ts';
@@ -358,7 +359,9 @@ export class Cpu {
       this.set32(S.BUDGET, slice);
       this.unsliced = left - slice;
       this.debugBefore = this.get32(S.PENDING_DEBUG);
+      const from = watching ? this.rip : 0n;
       this.step();
+      if (watching) this.keepResumeFlag(from);
       left -= slice - this.get32(S.BUDGET);
       if ((stepping || watching) && slice !== this.get32(S.BUDGET))
         this.finishStep(stepping && this.get32(S.SHADOW) !== 2);
@@ -370,6 +373,13 @@ export class Cpu {
   /** Instructions started in the present {@link run}, the current one included; 0 outside of it. */
   get executed(): number {
     return this.granted === 0 ? 0 : this.granted - this.unsliced - this.get32(S.BUDGET);
+  }
+
+  /** Between repetitions of a string instruction RF stays set: its breakpoint was passed when the first one began. */
+  private keepResumeFlag(from: bigint): void {
+    if (this.delivered || this.rip !== from) return;
+    if ((this.u8[this.get32(S.RECORD) + R_FLAGS] & (RECORD_F2 | RECORD_F3)) === 0) return;
+    this.set32(S.EFLAGS_REST, this.get32(S.EFLAGS_REST) | S.RF);
   }
 
   /** Delivers one waiting event; false when there is none. */

@@ -86,3 +86,15 @@ test('single step: SYSCALL goes by the flags it loads', () => {
   b.execute([0x0f, 0x05], 1);
   assert.equal(b.cpu.rip, 0xa000n);
 });
+
+test('instruction breakpoint: a repeated string instruction is reported once, not at each repetition', () => {
+  const b = armed(CODE, 0);
+  // The handler counts in EBX, sets RF in its frame and returns.
+  b.bytes(Number(HANDLER), [0x43, 0x81, 0x4c, 0x24, 0x08, 0, 0, 1, 0, 0xcf]);
+  b.cpu.setGpr(S.RBX, 0n);
+  b.cpu.setGpr(S.RCX, 4n);
+  b.cpu.setGpr(S.RDI, 0x5000n);
+  b.execute([0xf3, 0xaa], 7);
+  assert.deepEqual([b.cpu.rip, b.cpu.gpr(S.RBX), b.cpu.gpr(S.RCX)], [BigInt(CODE + 2), 1n, 0n]);
+  assert.equal(b.cpu.eflags & S.RF, 0);
+});
