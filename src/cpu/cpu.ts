@@ -11,9 +11,10 @@ import type { InterpreterEntry } from './interpret/instance.ts';
 import * as status from './interpret/status.ts';
 import { MemoryAccess } from './mmu/access.ts';
 import { CR0_PG } from './mmu/walk.ts';
+import { deriveMode } from './mode.ts';
 import type { CpuModel, InterruptLine, PhysicalMemory, PortIo, TrapSink } from './ports.ts';
 import * as S from './state.ts';
-import { checkBreakpoints } from './system/debug.ts';
+import { breakpointsArmed, checkBreakpoints } from './system/debug.ts';
 import { deliverException, deliverInterrupt } from './system/deliver.ts';
 import { GuestFault, NMI } from './system/fault.ts';
 
@@ -27,9 +28,6 @@ export interface CpuPorts {
   readonly hotThreshold?: number;
 }
 
-const DEBUG_STEPPING = S.TF;
-/** DR7 enable bits of the four breakpoints. */
-const DR7_ENABLED = 0xff;
 /** Deliveries in a row, without an instruction between them, that cost nothing; each further one counts as an instruction. */
 const FREE_DELIVERIES = 64;
 
@@ -193,52 +191,11 @@ export class Cpu {
   }
 
   /**
-   * Recomputes everything derived from CR0, CR4, EFER, segments, EFLAGS.VM/AC and the privilege level. Call after changing any of
-   * them. `cpl` defaults to the present level.
+   * Recomputes everything derived from CR0, CR4, EFER, DR7, segments, EFLAGS.VM/AC and the privilege level ({@link deriveMode}). Call
+   * after changing any of them. `cpl` defaults to the present level.
    */
   updateMode(cpl = this.cpl): void {
-    const real = !this.protectedMode,
-      vm = this.virtual8086;
-    const level = real ? 0 : vm ? 3 : cpl;
-    this.set32(S.CPL, level);
-    const code64 = this.code64;
-    const ssAttr = this.get32(S.seg(S.SS) + S.SEG_ATTR);
-    const stack32 = (ssAttr & 0x4000) !== 0;
-    let flat = true;
-    if (!code64) {
-      // CS counts too: instruction fetch adds its base, and its limit is checked where control arrives.
-      for (const n of [S.ES, S.SS, S.DS]) {
-        const at = S.seg(n);
-        const attr = this.get32(at + S.SEG_ATTR);
-        // Present, writable, expand-up data with base 0 and limit 4 GiB.
-        if (this.get32(at) !== 0 || this.get32(at + S.SEG_LIMIT) !== 0xffff_ffff || (attr & 0x1009e) !== 0x92) {
-          flat = false;
-          break;
-        }
-      }
-    }
-    const size = code64 ? S.MODE_64 : this.codeSize === 32 ? S.MODE_32 : S.MODE_16;
-    let mode: number = size;
-    if (stack32) mode |= S.MODE_STACK32;
-    if (!flat) mode |= S.MODE_SEGMENTED;
-    if (level === 3) mode |= S.MODE_USER;
-    this.set32(S.MODE, mode);
-    this.set32(S.FLAT, flat ? 1 : 0);
-    this.set64(S.LINEAR_MASK, code64 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn);
-    this.set64(S.STACK_MASK, code64 ? 0xffff_ffff_ffff_ffffn : stack32 ? 0xffff_ffffn : 0xffffn);
-    this.set64(S.STACK_BASE, code64 ? 0n : this.get64(S.seg(S.SS)));
-    this.set64(S.STRING_BASE, code64 ? 0n : this.get64(S.seg(S.ES)));
-    this.set64(S.CS_BASE, code64 ? 0n : this.get64(S.seg(S.CS)));
-    const cr0 = this.get32(S.CR0);
-    const fpu = (cr0 & 0xc) !== 0 || (this.get32(S.CR4) & 0x200) === 0;
-    this.set32(S.SSE_BLOCKED, fpu ? 1 : 0);
-    const eflags = this.get32(S.EFLAGS_REST);
-    const ac = (eflags & S.AC) !== 0;
-    const checksAlignment = ac && level === 3 && (cr0 & (1 << 18)) !== 0;
-    const watches = (this.get32(S.DR7) & DR7_ENABLED) !== 0;
-    const set =
-      checksAlignment || watches ? S.TLB_NEVER : level === 3 ? S.TLB_USER : ac ? S.TLB_SUPERVISOR_AC : S.TLB_SUPERVISOR;
-    this.set32(S.TLB, this.base + S.TLB_SETS + set * S.TLB_SET);
+    deriveMode(this, cpl);
   }
 
   get paging(): boolean {
@@ -347,9 +304,8 @@ export class Cpu {
           continue;
         }
       } else this.set32(S.SHADOW, 0);
-      const rest = this.get32(S.EFLAGS_REST);
-      const stepping = (rest & DEBUG_STEPPING) !== 0;
-      const watching = (this.get32(S.DR7) & DR7_ENABLED) !== 0;
+      const stepping = (this.get32(S.EFLAGS_REST) & S.TF) !== 0;
+      const watching = breakpointsArmed(this);
       if (watching && checkBreakpoints(this, shadow === 2)) {
         delivered();
         continue;

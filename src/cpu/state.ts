@@ -26,7 +26,7 @@ export const MASK16 = 0x090,
   MASK64 = 0x0a0,
   LINEAR_MASK = 0x0a8;
 
-/** Lazy arithmetic flags, see flags.ts: last result sign-extended to 64 bits, and CF/AF/OF plus corrections. */
+/** Lazy arithmetic flags, see emit.ts: last result sign-extended to 64 bits, and CF/AF/OF plus corrections. */
 export const FLAG_RESULT = 0x0b0;
 export const FLAG_BITS = 0x0b8;
 /** EFLAGS without CF PF AF ZF SF OF (which are lazy); bit 1 always set. 32-bit. */
@@ -51,8 +51,6 @@ export const SHADOW = 0x0e4;
 export const SSE_BLOCKED = 0x0e8;
 /** Current privilege level 0..3. 32-bit. */
 export const CPL = 0x0ec;
-/** Nonzero when all data segments are flat (base 0, limit 4 GiB, writable) or the mode is 64-bit. 32-bit. */
-export const FLAT = 0x0f0;
 /** Linear address (base) of the code segment, 0 in 64-bit mode. 64-bit. */
 export const CS_BASE = 0x0f8;
 

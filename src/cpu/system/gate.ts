@@ -131,9 +131,9 @@ export const enterThroughLongGate = (cpu: Cpu, what: Delivery): void => {
   const inner = !isConforming(d.attr) && dpl(d.attr) < cpu.cpl;
   const level = inner ? dpl(d.attr) : cpu.cpl;
   const ist = high & 7;
-  const top16 = inner || ist !== 0 ? longStackPointer(cpu, level, ist, ext) : cpu.gpr(S.RSP);
-  if (!canonical(top16)) throw fault(SSV, ext);
-  const stack = longStack(top16 & ~15n, level, ext);
+  const pointer = inner || ist !== 0 ? longStackPointer(cpu, level, ist, ext) : cpu.gpr(S.RSP);
+  if (!canonical(pointer)) throw fault(SSV, ext);
+  const stack = longStack(pointer & ~15n, level, ext);
   const frame = [
     BigInt(selectorOf(cpu, S.SS)),
     cpu.gpr(S.RSP),
