@@ -107,8 +107,6 @@ export const DEBUGCTL = 0x2d0,
 export const BOUNCE = 0x300;
 /** Scratch for helpers. 64 bytes. */
 export const SCRATCH = 0x340;
-/** Instructions executed before the current slice began. 64-bit. */
-export const RETIRED = 0x380;
 
 /** PAE page-directory-pointer entries as loaded with CR3: four u64. */
 export const PDPTE = 0x390;

@@ -157,7 +157,10 @@ export class GuestMemory implements PhysicalMemory {
     });
   }
 
-  /** Copies to guest-physical memory; bytes for holes and read-only pages are lost. True when every byte had a page. */
+  /**
+   * Copies to guest-physical memory; bytes for holes and read-only pages are lost. True when every byte had a page. Code that a CPU has
+   * decoded is not dropped: whoever writes where code may be calls {@link onRemap} afterwards, or writes through the CPU.
+   */
   writePhysical(address: number, from: Uint8Array): boolean {
     return this.eachPage(address, from.length, true, (host, at, length) => {
       if (host !== 0) this.bytes.set(from.subarray(at, at + length), host);
