@@ -34,10 +34,16 @@ const map = (d: TestDomain, over: { flags?: number; ref?: number; dom?: number; 
 const unmap = (d: TestDomain, handle: number, host_addr = 0x20_0000n): number =>
   status(d, g.GNTTABOP_unmap_grant_ref, g.gnttab_unmap_grant_ref, { host_addr, dev_bus_addr: 0n, handle, status: 5 });
 
-test('grant_table_op: EINVAL count, EINVAL stray bits, ENOSYS for what HVM may not use, EFAULT', () => {
+test('grant_table_op: ENOSYS for what HVM may not use, EINVAL count, EINVAL stray bits, EFAULT', () => {
   const d = make();
-  assert.equal(raw(d, 99, NOWHERE, -1), -EINVAL);
-  assert.equal(raw(d, 99 | 0x1000, NOWHERE), -EINVAL);
+  for (const [type, unknown, stray] of [
+    ['hvm', -ENOSYS, -ENOSYS],
+    ['pv64', -EINVAL, -EINVAL],
+  ] as const) {
+    assert.equal(raw(make({ type }), 99, NOWHERE, -1), unknown);
+    assert.equal(raw(make({ type }), g.GNTTABOP_query_size | 0x1000, NOWHERE), stray);
+  }
+  assert.equal(raw(d, g.GNTTABOP_query_size, NOWHERE, -1), -EINVAL);
   for (const c of [3, 4, 7, 9, 12, 99]) assert.equal(raw(d, c, NOWHERE), -ENOSYS);
   for (const c of [0, 1, 2, 5, 6, 8, 10, 11]) assert.equal(raw(d, c, NOWHERE), -EFAULT);
 });

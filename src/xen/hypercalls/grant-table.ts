@@ -2,7 +2,7 @@
  * grant_table_op: commands on arrays. Before any entry: EINVAL for a negative count or bits above the command; EFAULT for an array that cannot be
  * addressed; ENOSYS for what HVM guests may not use. The call returns 0 and each entry has a status of its own. `xen:public/grant_table.h`
  */
-import { EFAULT, EINVAL, EPERM, ESRCH } from '../../abi/xen/errno.ts';
+import { EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from '../../abi/xen/errno.ts';
 import * as g from '../../abi/xen/grant-table.ts';
 import type { Type, ValueOf } from '../../abi/xen/struct.ts';
 import { ulong } from '../../abi/xen/struct.ts';
@@ -253,6 +253,18 @@ function swap({ domain: { grants } }: HypercallContext, op: ValueOf<typeof g.gnt
 
 const guests = 'all';
 
+/** What HVM guests may call; anything else is turned away before its arguments are looked at. */
+const HVM_COMMANDS: ReadonlySet<number> = new Set([
+  g.GNTTABOP_map_grant_ref,
+  g.GNTTABOP_unmap_grant_ref,
+  g.GNTTABOP_setup_table,
+  g.GNTTABOP_copy,
+  g.GNTTABOP_query_size,
+  g.GNTTABOP_set_version,
+  g.GNTTABOP_get_version,
+  g.GNTTABOP_swap_grant_ref,
+]);
+
 export const grantTableOp = hypercall(
   __HYPERVISOR_grant_table_op,
   'xen:public/grant_table.h',
@@ -283,6 +295,8 @@ export const grantTableOp = hypercall(
     command: (args) => Number(args[0] & BigInt(g.GNTTABOP_CMD_MASK)),
     before: (context) => {
       const command = Number(BigInt.asUintN(32, context.args[0]));
+      if (context.domain.isHvm && !HVM_COMMANDS.has(command))
+        return command > g.GNTTABOP_CMD_MASK ? -ENOSYS : undefined;
       const refused =
         count(context) < 0 ||
         (command > g.GNTTABOP_CMD_MASK && (command & g.GNTTABOP_CMD_MASK) !== g.GNTTABOP_cache_flush);
