@@ -139,6 +139,17 @@ test('a guest that waits ends at --timeout while it waits, and at --wall-timeout
   assert.match(wall.err, /^xenolith: timeout: .*\nxenolith: vCPU 0: online, at 0x1000[0-9a-f]{2}\n$/);
 });
 
+test('a guest that makes long hypercalls all the time ends at --wall-timeout', async () => {
+  const code = new Uint8Array(0x1000);
+  // mov eax, 13 (multicall); mov ebx, 0x100200; mov ecx, 60; vmcall; jmp: sixty times xen_version.
+  code.set([0xb8, 13, 0, 0, 0, 0xbb, 0, 2, 0x10, 0, 0xb9, 60, 0, 0, 0, 0x0f, 0x01, 0xc1, 0xeb, 0xec]);
+  for (let entry = 0; entry < 60; entry++) code[0x200 + entry * 32] = 17;
+  const started = performance.now();
+  const result = await runMain(['run', kernel('long', ...code), '--wall-timeout', '0.1', '--memory', '4']);
+  assert.match(result.err, /^xenolith: timeout: /);
+  assert.ok(performance.now() - started < 10_000);
+});
+
 for (const [what, code, exit, error] of [
   [
     'that faults without handlers',

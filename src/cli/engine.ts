@@ -9,7 +9,9 @@ const SHUTDOWN_soft_reset = 5;
 /** Pages a domain may own beyond what it starts with, as xl grants them. */
 const SPARE_BYTES = MIB;
 /** Instructions between looks at the outside world: some ten milliseconds. Always the same, so that it does not change a run. */
-const STRETCH = 2_000_000;
+const STRETCH = 500_000;
+/** Hypercalls and jumps over idle time between such looks; they may take up to a millisecond each. */
+const TURNS = 1_000;
 /** 2024-01-01 UTC at system time 0: runs must not depend on the day. */
 const WALLCLOCK_BASE = 1_704_067_200n * 1_000_000_000n;
 
@@ -54,7 +56,7 @@ async function run(
     return { end, instructions: BigInt(scheduler.instructions), time: time.now(), vcpus, ...more };
   };
   for (;;) {
-    const stop = control.run({ instructions: STRETCH, ...untilOf(plan, observer) });
+    const stop = control.run({ instructions: STRETCH, turns: TURNS, ...untilOf(plan, observer) });
     if (stop.kind === 'shutdown') {
       const again = stop.shutdown.reason === SHUTDOWN_soft_reset && plan.softReset && control.softReset();
       if (!again) return outcome('shutdown', shutdownOf(control.shutdown ?? stop.shutdown));

@@ -149,7 +149,10 @@ export class XenMachine {
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
     this.code.translateWith(interpreter.compile);
     const sink = new HvmTrapSink(domain, this.table, this.policy, this.devices);
-    sink.afterCall = () => this.settleMemory();
+    sink.afterCall = () => {
+      this.settleMemory();
+      this.scheduler.turn();
+    };
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
     this.cpus = Array.from({ length: maxVcpus }, (_, n) => {
       const physical = this.memory;

@@ -34,17 +34,17 @@ export type Stop =
   | { readonly kind: 'stuck'; readonly at: readonly StopPoint[] }
   /** The asked system time was reached. */
   | { readonly kind: 'timeout'; readonly at: readonly StopPoint[] }
-  /** The asked number of instructions was executed, {@link Scheduler.interrupt} was called, or only timers ran for long. */
+  /** The asked number of instructions was executed, {@link Scheduler.interrupt} was called, or the turns are used up. */
   | { readonly kind: 'paused' };
 
 export interface RunLimit {
   /** System time, ns. */
   readonly until?: bigint;
   readonly instructions?: number;
+  /** Most hypercalls and jumps to the next timer. They take far longer than instructions, and the caller may have other business. */
+  readonly turns?: number;
 }
 
-/** Jumps to the next timer in one {@link Scheduler.run}: a guest that only waits must not keep the caller from its other business. */
-const MAXIMUM_JUMPS = 10_000;
 /** Stays in a row that may end before their first instruction without time passing. */
 const FREE_STAYS = 1_000;
 
@@ -68,6 +68,7 @@ export class Scheduler {
   private accounted = 0;
   private sliceEnd = 0n;
   private interrupted = false;
+  private turnsLeft = Number.POSITIVE_INFINITY;
   /** Stays in a row without an instruction. */
   private emptyStays = 0;
 
@@ -92,11 +93,16 @@ export class Scheduler {
     if (this.current?.running === true) this.current.cpu.requestExit();
   }
 
+  /** A hypercall was made. */
+  turn(): void {
+    if (--this.turnsLeft < 0) this.interrupt();
+  }
+
   run(limit: RunLimit = {}): Stop {
     const { clock, events } = this.time;
     const end = this.instructions + (limit.instructions ?? Number.POSITIVE_INFINITY);
     this.interrupted = false;
-    let jumps = 0;
+    this.turnsLeft = limit.turns ?? Number.POSITIVE_INFINITY;
     for (;;) {
       events.runDue(clock.now());
       const { shutdownState } = this.domain;
@@ -112,7 +118,7 @@ export class Scheduler {
         this.leave();
         const next = events.nextDeadline();
         if (next === undefined) return { kind: 'stuck', at: this.stopPoints() };
-        if (++jumps > MAXIMUM_JUMPS) return { kind: 'paused' };
+        if (--this.turnsLeft < 0) return { kind: 'paused' };
         clock.advanceTo(limit.until !== undefined && next > limit.until ? nanoseconds(limit.until) : next);
       }
     }
