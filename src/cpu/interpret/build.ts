@@ -153,10 +153,15 @@ const writeLoop = (
         f.assign(rec, c32(0));
       },
       () =>
-        f.if(f.op('i32.eqz', f.op('i32.and', st, c32(status.AGAIN))), () => {
-          advance();
-          f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
-        }),
+        f.if(
+          f.op('i32.and', st, c32(status.AGAIN)),
+          // The handler may have made several repetitions.
+          () => f.assign(budget, f.load('i32.load', cpu, S.BUDGET)),
+          () => {
+            advance();
+            f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
+          },
+        ),
     );
     f.if(f.op('i32.and', st, c32(status.LEAVE)), () => {
       f.store('i64.store', cpu, ip, S.RIP);
