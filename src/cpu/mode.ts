@@ -54,9 +54,14 @@ export const deriveMode = (cpu: Cpu, cpl: number): void => {
   const stack32 = (cpu.get32(S.seg(S.SS) + S.SEG_ATTR) & 0x4000) !== 0;
   const flat = code64 || isFlat(cpu);
   const size = code64 ? S.MODE_64 : cpu.codeSize === 32 ? S.MODE_32 : S.MODE_16;
+  const real = !cpu.protectedMode || cpu.virtual8086;
   cpu.set32(
     S.MODE,
-    size | (stack32 ? S.MODE_STACK32 : 0) | (flat ? 0 : S.MODE_SEGMENTED) | (level === 3 ? S.MODE_USER : 0),
+    size |
+      (stack32 ? S.MODE_STACK32 : 0) |
+      (flat ? 0 : S.MODE_SEGMENTED) |
+      (level === 3 ? S.MODE_USER : 0) |
+      (real ? S.MODE_REAL : 0),
   );
   setMask(cpu, S.LINEAR_MASK, code64 ? 64 : 32);
   setMask(cpu, S.STACK_MASK, code64 ? 64 : stack32 ? 32 : 16);

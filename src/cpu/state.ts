@@ -190,6 +190,8 @@ export const MODE_STACK32 = 4;
 export const MODE_SEGMENTED = 8;
 /** CPL 3: code pages must be user pages. */
 export const MODE_USER = 16;
+/** Real or virtual-8086 mode: no VEX encodings. */
+export const MODE_REAL = 32;
 
 export const CF = 1,
   PF = 4,

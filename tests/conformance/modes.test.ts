@@ -323,3 +323,13 @@ test('segment overrides: strings take one for the source only', () => {
   assert.equal(run([0x26, 0xa4]), NONE);
   assert.equal(cpu.readLinear8(0x1020n), 0x41);
 });
+
+test('VEX encodings: exist in protected mode, are #UD in real mode', () => {
+  const andn = [0xc4, 0xe2, 0x60, 0xf2, 0xc1]; // ANDN eax, ebx, ecx
+  realMode();
+  assert.equal(run(andn, 0x700), 6);
+  flatMode();
+  setRegisters({ [S.RBX]: 0x0f, [S.RCX]: 0xff });
+  assert.equal(run(andn, 0x700), NONE);
+  assert.equal(cpu.gpr(S.RAX), 0xf0n);
+});

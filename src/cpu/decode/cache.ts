@@ -102,7 +102,7 @@ export class CodeCache {
     const table = page?.tables.get(mode);
     if (page === undefined || table === undefined) return;
     const entry = Number(linear & 0xfffn);
-    const blocks = discover(this.decoder, this.bytes, host, entry, cpu.codeSize);
+    const blocks = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0);
     if (blocks.length === 0) return;
     if (this.regions >= REGION_SLOTS) {
       this.flush();
@@ -227,7 +227,13 @@ export class CodeCache {
     let offset = start;
     for (let count = 0; count < MAX_RUN; count++) {
       if (offset >= PAGE || this.words[(table + offset * 8) >>> 2] !== 0) break;
-      const d = this.decoder.decode(this.bytes, page.host + offset, page.host + PAGE, codeSize);
+      const d = this.decoder.decode(
+        this.bytes,
+        page.host + offset,
+        page.host + PAGE,
+        codeSize,
+        (mode & S.MODE_REAL) !== 0,
+      );
       if (d === 'more') {
         if (offset === start) return this.decodeCrossing(cpu, page, offset, low, high, mode, codeSize);
         break;
@@ -293,7 +299,7 @@ export class CodeCache {
     const second = cpu.mem.fetchPage((low & ~(PAGE - 1)) + PAGE, carry(low, high));
     if (second === 0) straddle.fill(0xff, here);
     else straddle.set(this.bytes.subarray(second, second + 32 - here), here);
-    const d = this.decoder.decode(straddle, 0, 32, codeSize);
+    const d = this.decoder.decode(straddle, 0, 32, codeSize, (mode & S.MODE_REAL) !== 0);
     if (typeof d === 'string') return this.single(cpu, d === 'long' ? tooLongRow : undefinedRow, 2);
     const record = this.next;
     this.next += RECORD_SIZE;

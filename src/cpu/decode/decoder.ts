@@ -63,6 +63,7 @@ const INDEX16 = [S.RSI, S.RDI, S.RSI, S.RDI, -1, -1, -1, -1];
 
 export class Decoder {
   private readonly forcedEmulation: boolean;
+  private real = false;
   private bytes: Uint8Array = new Uint8Array(0);
   private start = 0;
   private at = 0;
@@ -100,8 +101,9 @@ export class Decoder {
     return this.at - this.start > MAX_LENGTH || (this.short && this.at - this.start >= MAX_LENGTH);
   }
 
-  /** Decodes at `at`; bytes from `end` on are not available. */
-  decode(bytes: Uint8Array, at: number, end: number, codeSize: CodeSize): DecodeResult {
+  /** Decodes at `at`; bytes from `end` on are not available. `real`: real or virtual-8086 mode. */
+  decode(bytes: Uint8Array, at: number, end: number, codeSize: CodeSize, real = false): DecodeResult {
+    this.real = real;
     this.bytes = bytes;
     this.start = at;
     this.at = at;
@@ -170,7 +172,7 @@ export class Decoder {
       this.at < this.end &&
       (codeSize === 64 || this.bytes[this.at] >= 0xc0)
     ) {
-      if (operand66 || repeat !== 0 || lock || rex !== 0) return 'undefined';
+      if (this.real || operand66 || repeat !== 0 || lock || rex !== 0) return 'undefined';
       vex = true;
       let p = this.u8();
       rex = 0x40 | ((p & 0x80) === 0 ? 4 : 0);

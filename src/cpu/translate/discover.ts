@@ -35,13 +35,14 @@ export const discover = (
   host: number,
   entry: number,
   codeSize: CodeSize,
+  real: boolean,
 ): Block[] => {
   const found = new Map<number, Decoded>();
   const leaders = new Set([entry]);
   const work = [entry];
   for (let offset = work.pop(); offset !== undefined; offset = work.pop()) {
     while (offset < PAGE && !found.has(offset) && found.size < MAX_INSTRUCTIONS) {
-      const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize);
+      const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize, real);
       if (typeof d === 'string' || foreign(d)) break;
       found.set(offset, d);
       offset += d.length;
