@@ -45,6 +45,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
     s.finish();
   });
   writeLoop(
+    m,
     run.body,
     handlers,
     plan.variants.map((v) => v?.parsed.row.weight ?? 1),
@@ -54,6 +55,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
 };
 
 const writeLoop = (
+  m: ModuleBuilder,
   f: FunctionBody,
   handlers: readonly number[],
   weights: readonly number[],
@@ -139,7 +141,7 @@ const writeLoop = (
     f.store('i32.store', cpu, budget, S.BUDGET);
     f.store('i32.store', cpu, rec, S.RECORD);
     f.release();
-    dispatch(f, op, handlers, weights, [cpu, rec, ip], st);
+    writeTree(f, op, dispatchLeaves(m, handlers, weights, [cpu, rec, ip], op, st));
     f.if(f.op('i32.eqz', st), () => {
       advance();
       f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
@@ -172,34 +174,73 @@ const writeLoop = (
   f.unreachable();
 };
 
-/** Comparison tree over the dispatch numbers, split where the weights balance. */
-const dispatch = (
-  f: FunctionBody,
-  op: Val,
-  handlers: readonly number[],
-  weights: readonly number[],
-  args: readonly Val[],
-  st: Val,
-): void => {
+/** A range of dispatch numbers that is served by one piece of code. */
+interface Leaf {
+  readonly from: number;
+  readonly to: number;
+  readonly weight: number;
+  readonly write: (f: FunctionBody) => void;
+}
+
+/** Comparison tree over neighbouring leaves, split where the weights balance. */
+const writeTree = (f: FunctionBody, op: Val, leaves: readonly Leaf[]): void => {
   const total: number[] = [0];
-  for (let i = 0; i < weights.length; i++)
-    total.push(total[i] + (handlers[i] === undefined && i !== OP_CALL ? 0 : weights[i]));
+  for (const { weight } of leaves) total.push(total[total.length - 1] + weight);
   const emit = (from: number, to: number): void => {
     if (to - from === 1) {
-      if (from <= OP_CALL) f.return(c32(status.EXIT_CALL));
-      else f.assign(st, f.call(handlers[from], args, I32));
+      leaves[from].write(f);
       f.release();
       return;
     }
     const half = (total[from] + total[to]) / 2;
     let split = from + 1;
     while (split < to - 1 && total[split] < half) split++;
-    const less = f.op('i32.lt_u', op, c32(split));
+    const less = f.op('i32.lt_u', op, c32(leaves[split].from));
     f.if(
       less,
       () => emit(from, split),
       () => emit(split, to),
     );
   };
-  emit(OP_CALL, handlers.length);
+  emit(0, leaves.length);
+};
+
+/** How often records lead to TypeScript, on the scale of row weights. */
+const CALL_WEIGHT = 20;
+
+/**
+ * Leaves of the main tree: one per common handler, and one per stretch of rare ones, which have a tree in a function of their
+ * own. The main function stays small, and stretches that a guest never meets are never compiled.
+ */
+const dispatchLeaves = (
+  m: ModuleBuilder,
+  handlers: readonly number[],
+  weights: readonly number[],
+  args: readonly Val[],
+  op: Val,
+  st: Val,
+): Leaf[] => {
+  const leaves: Leaf[] = [
+    { from: OP_CALL, to: OP_CALL + 1, weight: CALL_WEIGHT, write: (f) => f.return(c32(status.EXIT_CALL)) },
+  ];
+  const handled = (index: number, to: Val, from: readonly Val[]) => (f: FunctionBody) =>
+    f.assign(to, f.call(index, from, I32));
+  for (let from = OP_CALL + 1; from < handlers.length; ) {
+    let to = from + 1;
+    if (weights[from] <= 1) while (to < handlers.length && weights[to] <= 1) to++;
+    if (to - from === 1) leaves.push({ from, to, weight: weights[from], write: handled(handlers[from], st, args) });
+    else {
+      const { index, body } = m.define([I32, ...HANDLER_PARAMS], HANDLER_RESULTS);
+      const result = body.variable(I32);
+      const own = HANDLER_PARAMS.map((_, i) => body.param(i + 1));
+      const rare: Leaf[] = [];
+      for (let n = from; n < to; n++)
+        rare.push({ from: n, to: n + 1, weight: 1, write: handled(handlers[n], result, own) });
+      writeTree(body, body.param(0), rare);
+      body.push(result);
+      leaves.push({ from, to, weight: Math.sqrt(to - from), write: handled(index, st, [op, ...args]) });
+    }
+    from = to;
+  }
+  return leaves;
 };
