@@ -352,7 +352,7 @@ interface Model {
 }
 
 test('vCPU state: random sequences agree with a model of two booleans', () => {
-  const seed = Number(process.env['SEED'] ?? 20240321);
+  const seed = Number(process.env['XENOLITH_SEED'] ?? 20240321);
   let state = seed;
   const random = (n: number): number => {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0;
