@@ -106,10 +106,6 @@ export class Control {
     if (index === HVM_PARAM_TIMER_MODE) this.machine.platform.setTimerMode(Number(value));
   }
 
-  hvmParam(index: number): bigint {
-    return this.machine.domain.hvmParams[index];
-  }
-
   /** A port of the domain that it shares with the control domain; `onSend` runs whenever the guest sends on it. */
   allocateChannel(onSend: () => void): Port {
     const { domain, toolstack } = this.machine;

@@ -90,13 +90,6 @@ export class VcpuTimers {
     this.pollTimeout = undefined;
   }
 
-  /** Stops everything, for teardown. */
-  stopAll(): void {
-    this.stopSingleshot();
-    this.setPeriodic(0n);
-    this.stopPollTimeout();
-  }
-
   private tick(): void {
     const now = this.vcpu.domain.now();
     if (now >= this.lastTick + this.period) {

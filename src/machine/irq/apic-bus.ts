@@ -109,12 +109,6 @@ export class ApicBus implements LapicHost {
     }
   }
 
-  /** A message-signalled interrupt: a write of `data` to `address` in 0xfeexxxxx. */
-  msi(address: number, data: number): void {
-    const destination = (address >>> 12) & 0xff;
-    this.message(data & R.VECTOR_MASK, destination, (address & 4) !== 0, data & R.DM_MASK, (data & R.ICR_LEVEL) !== 0);
-  }
-
   endOfInterrupt(vector: number): void {
     this.onEndOfInterrupt(vector);
   }

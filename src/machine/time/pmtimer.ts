@@ -76,10 +76,6 @@ export class PmTimer {
     this.raise(PM1_POWER_BUTTON);
   }
 
-  pressSleepButton(): void {
-    this.raise(PM1_SLEEP_BUTTON);
-  }
-
   /** Status (write 1 to clear) and enable, 16 bits each, any width. */
   events(): RangeHandler {
     return {

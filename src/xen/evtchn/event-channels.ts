@@ -293,28 +293,11 @@ export class EventChannels {
     return true;
   }
 
-  virqBound(virq: number, vcpu: VcpuId): boolean {
-    return this.virqs.has(virqKey(virq, virqType(virq) === 'vcpu' ? vcpu : 0));
-  }
-
   /** SCHEDOP_poll's look at a port: is it pending? EINVAL for ports that are not the guest's. Masked ports count. */
   poll(port: number): boolean | number {
     const channel = this.channels[port];
     if (channel === undefined || !channel.usable) return -EINVAL;
     return this.abi.isPending(channel);
-  }
-
-  /**
-   * For the hypervisor and the tool stack: a port on which another domain may call; `consumer` hears every notification. Returns the port or
-   * -ENOSPC.
-   */
-  allocXenOwned(remote: DomId, consumer: XenConsumer, vcpu: VcpuId = vcpuId(0)): Port | number {
-    const channel = this.allocate();
-    if (typeof channel === 'number') return channel;
-    channel.consumer = consumer;
-    channel.notify = vcpu;
-    channel.state = { kind: 'unbound', remote };
-    return channel.port;
   }
 
   private resolve(dom: DomId): EventChannels | undefined {

@@ -57,10 +57,6 @@ export class P2m {
     return frame;
   }
 
-  adoptSpecial(frame: Frame): void {
-    this.special.set(frame, undefined);
-  }
-
   gfnOfSpecial(frame: Frame): Gfn | undefined {
     return this.special.get(frame);
   }
