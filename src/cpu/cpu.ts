@@ -12,7 +12,7 @@ import * as status from './interpret/status.ts';
 import { MemoryAccess } from './mmu/access.ts';
 import { CR0_PG } from './mmu/walk.ts';
 import { deriveMode } from './mode.ts';
-import type { CpuModel, InterruptLine, PhysicalMemory, PortIo, TrapSink } from './ports.ts';
+import type { CpuModel, InterruptLine, PhysicalMemory, PortIo, TrapOwner, TrapSink } from './ports.ts';
 import * as S from './state.ts';
 import { breakpointsArmed, checkBreakpoints } from './system/debug.ts';
 import { deliverException, deliverInterrupt } from './system/deliver.ts';
@@ -24,6 +24,8 @@ export interface CpuPorts {
   readonly interrupts: InterruptLine;
   readonly traps: TrapSink;
   readonly model: CpuModel;
+  /** Takes exceptions, software interrupts and fast system calls; absent, the guest's interrupt table does. */
+  readonly owner?: TrapOwner;
   /** Arrivals at a place before its region is translated; 0, the default, never. */
   readonly hotThreshold?: number;
 }
@@ -41,6 +43,7 @@ export class Cpu {
   readonly interrupts: InterruptLine;
   readonly traps: TrapSink;
   readonly model: CpuModel;
+  readonly owner: TrapOwner | undefined;
   readonly code: CodeCache;
   /** Views of the whole linear memory. */
   readonly u8: Uint8Array<ArrayBuffer>;
@@ -68,6 +71,7 @@ export class Cpu {
     this.interrupts = ports.interrupts;
     this.traps = ports.traps;
     this.model = ports.model;
+    this.owner = ports.owner;
     this.hotThreshold = ports.hotThreshold ?? 0;
     this.code = code;
     this.interpreter = interpreter;
@@ -218,6 +222,7 @@ export class Cpu {
   reset(): void {
     this.u8.fill(0, this.base, this.base + S.TLB_SETS);
     this.set32(S.HOT_THRESHOLD, this.hotThreshold);
+    this.set32(S.INTERCEPTED, this.owner === undefined ? 0 : 1);
     this.set64(S.MASK16, 0xffffn);
     this.set64(S.MASK32, 0xffff_ffffn);
     this.set64(S.MASK64, 0xffff_ffff_ffff_ffffn);

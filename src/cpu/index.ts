@@ -11,7 +11,9 @@ export {
   NO_PAGE,
   type PhysicalMemory,
   type PortIo,
+  type SoftwareKind,
   type TrapOutcome,
+  type TrapOwner,
   type TrapSink,
 } from './ports.ts';
 export * as STATE from './state.ts';

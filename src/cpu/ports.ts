@@ -68,6 +68,26 @@ export interface TrapSink {
   unknownInstruction(cpu: Cpu, name: string): void;
 }
 
+/** Which instruction interrupts: INT n, INT3 and INTO, or INT1. */
+export type SoftwareKind = 'int' | 'trap' | 'icebp';
+
+/**
+ * Whoever takes the exceptions of a guest in place of its interrupt table: the hypervisor of a paravirtualised guest, whose kernel does
+ * not run in ring 0. Registers are in the state block, RIP at the instruction; the owner writes what the guest goes on with.
+ */
+export interface TrapOwner {
+  /** A fault of the instruction at RIP, or a debug trap behind the one before it. #PF's CR2 is set. */
+  exception(cpu: Cpu, vector: number, code: number | undefined): void;
+  /** An interrupt that {@link InterruptLine.acknowledge} named, or an NMI (2), between instructions. */
+  interrupt(cpu: Cpu, vector: number): void;
+  /** INT n, INT3, INTO, INT1; `next` is the instruction pointer behind it. */
+  software(cpu: Cpu, vector: number, kind: SoftwareKind, next: bigint): void;
+  /** SYSCALL in 64-bit code with EFER.SCE set. */
+  syscall(cpu: Cpu, next: bigint): void;
+  /** SYSENTER in protected mode. */
+  sysenter(cpu: Cpu, next: bigint): void;
+}
+
 /** What the CPU model offers; decides which instructions exist and which control bits are reserved. */
 export interface CpuModel {
   /** Forced emulation prefix (`ud2` followed by "xen") is recognised. */

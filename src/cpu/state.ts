@@ -126,6 +126,9 @@ export const STRING_BASE = 0x3c8;
 /** Arrivals at a place before it is translated; 0 means never. 32-bit. */
 export const HOT_THRESHOLD = 0x3d0;
 
+/** Nonzero: exceptions, software interrupts, SYSCALL and SYSENTER belong to a {@link TrapOwner}, not to the guest's tables. 32-bit. */
+export const INTERCEPTED = 0x3d4;
+
 /** Sixteen 128-bit XMM registers. */
 export const XMM = 0x400;
 export const xmm = (n: number): number => XMM + n * 16;

@@ -1,8 +1,9 @@
 /** Far jumps, calls and returns, software interrupts, and the fast system calls. */
 import type { Cpu } from '../cpu.ts';
 import type { Insn } from '../decode/insn.ts';
+import type { SoftwareKind } from '../ports.ts';
 import * as S from '../state.ts';
-import { deliverSoftware, type SoftwareKind } from '../system/deliver.ts';
+import { deliverSoftware } from '../system/deliver.ts';
 import { returnFar, returnFromInterrupt } from '../system/far-return.ts';
 import { transferFar } from '../system/far-transfer.ts';
 import { syscall, sysenter, sysexit, sysret } from '../system/fast-call.ts';
@@ -74,8 +75,8 @@ export const farRows: readonly Row[] = [
     sysret(cpu, insn.operandSize === 64);
     return 'jumped';
   }),
-  routine('SYSENTER', '0F 34', '', ENDS, (cpu) => {
-    sysenter(cpu);
+  routine('SYSENTER', '0F 34', '', ENDS, (cpu, insn) => {
+    sysenter(cpu, nextRip(cpu, insn));
     return 'jumped';
   }),
   routine('SYSEXIT', '0F 35', '', ENDS, (cpu, insn) => {

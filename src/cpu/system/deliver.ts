@@ -3,9 +3,10 @@
  * (key `sdm:3A "Exception and Interrupt Handling"`).
  *
  * A delivery computes and checks everything, writes its stack frame, and only then changes registers; a fault on the way
- * leaves the processor at the interrupted instruction.
+ * leaves the processor at the interrupted instruction. With a {@link TrapOwner} nothing of this happens: everything is handed to it.
  */
 import type { Cpu } from '../cpu.ts';
+import type { SoftwareKind } from '../ports.ts';
 import * as S from '../state.ts';
 import { DR7_GD } from './debug.ts';
 import { EXT } from './descriptor.ts';
@@ -39,6 +40,11 @@ const makesDouble = (first: number, second: number): boolean =>
  * double fault, or ends in shutdown ({@link TrapSink.tripleFault}).
  */
 export const deliverException = (cpu: Cpu, vector: number, code: number | undefined): void => {
+  if (cpu.owner !== undefined) {
+    cpu.delivered = true;
+    cpu.owner.exception(cpu, vector, code);
+    return;
+  }
   for (;;) {
     // A fault's frame has RF set, so that the instruction breakpoint already reported is not met again.
     const isFault = vector !== DB && vector !== BP && vector !== OFV;
@@ -64,6 +70,11 @@ export const deliverException = (cpu: Cpu, vector: number, code: number | undefi
 
 /** Delivers an external interrupt or NMI between instructions; a fault on the way is delivered instead. */
 export const deliverInterrupt = (cpu: Cpu, vector: number): void => {
+  if (cpu.owner !== undefined) {
+    cpu.delivered = true;
+    cpu.owner.interrupt(cpu, vector);
+    return;
+  }
   try {
     enter(cpu, { vector, code: undefined, ext: 1, checksDpl: false, rip: cpu.rip, flags: cpu.eflags });
   } catch (e) {
@@ -72,9 +83,6 @@ export const deliverInterrupt = (cpu: Cpu, vector: number): void => {
   }
 };
 
-/** Which instruction interrupts: INT n, INT3 and INTO, or INT1. */
-export type SoftwareKind = 'int' | 'trap' | 'icebp';
-
 /**
  * INT n, INT3, INTO and INT1, as a trap that returns to `next`. Throws the fault of the instruction when the delivery fails.
  * In virtual-8086 mode INT n needs IOPL 3 (#GP(0)); the others do not. INT1 passes any gate whatever its DPL.
@@ -82,6 +90,11 @@ export type SoftwareKind = 'int' | 'trap' | 'icebp';
 export const deliverSoftware = (cpu: Cpu, vector: number, kind: SoftwareKind, next: bigint): void => {
   const flags = cpu.eflags;
   if (kind === 'int' && cpu.virtual8086 && (flags & S.IOPL) !== S.IOPL) throw fault(GP, 0);
+  if (cpu.owner !== undefined) {
+    cpu.delivered = true;
+    cpu.owner.software(cpu, vector, kind, next);
+    return;
+  }
   const icebp = kind === 'icebp';
   enter(cpu, { vector, code: undefined, ext: icebp ? EXT : 0, checksDpl: !icebp, rip: next, flags });
 };

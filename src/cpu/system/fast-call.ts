@@ -25,6 +25,11 @@ const checkEnabled = (cpu: Cpu): void => {
 /** SYSCALL: 64-bit mode with EFER.SCE only (#UD). `next` goes to RCX. */
 export const syscall = (cpu: Cpu, next: bigint): void => {
   checkEnabled(cpu);
+  if (cpu.owner !== undefined) {
+    cpu.delivered = true;
+    cpu.owner.syscall(cpu, next);
+    return;
+  }
   const flags = cpu.eflags;
   cpu.setGpr(S.RCX, next);
   cpu.setGpr(11, BigInt(flags));
@@ -56,7 +61,13 @@ const sysenterSelector = (cpu: Cpu): number => {
   return selector;
 };
 
-export const sysenter = (cpu: Cpu): void => {
+/** SYSENTER: #GP(0) in real mode and with a null SYSENTER_CS. `next` is only for the owner of the guest's traps. */
+export const sysenter = (cpu: Cpu, next: bigint): void => {
+  if (cpu.owner !== undefined && cpu.protectedMode) {
+    cpu.delivered = true;
+    cpu.owner.sysenter(cpu, next);
+    return;
+  }
   const selector = sysenterSelector(cpu);
   const long = cpu.longMode;
   const sp = cpu.get64(S.SYSENTER_ESP),

@@ -4,7 +4,7 @@ import { Cpu } from '../cpu.ts';
 import { CodeCache } from '../decode/cache.ts';
 import { buildInterpreter } from '../interpret/build.ts';
 import { createInterpreter } from '../interpret/instance.ts';
-import type { CpuModel, PhysicalMemory, TrapSink } from '../ports.ts';
+import type { CpuModel, PhysicalMemory, TrapOwner, TrapSink } from '../ports.ts';
 import * as S from '../state.ts';
 
 const CPU_BASE = 0x1_0000,
@@ -46,7 +46,7 @@ export class Bench {
   readonly inputs = new Map<number, number>();
   pendingVector = -1;
 
-  constructor(model: Partial<CpuModel> = {}) {
+  constructor(model: Partial<CpuModel> = {}, owner?: TrapOwner) {
     const { memory, log } = this;
     const physical: PhysicalMemory = {
       memory,
@@ -95,6 +95,7 @@ export class Bench {
           },
         },
         model: { forcedEmulation: false, cr4Mask: 0x3f_0fffn, eferMask: 0xd01n, physicalBits: 40, ...model },
+        ...(owner === undefined ? {} : { owner }),
       },
       code,
       interpreter.run,
