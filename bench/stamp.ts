@@ -19,6 +19,8 @@ export interface Run {
   readonly wall: number;
   readonly status: number | string | null;
   readonly work: ReadonlyMap<string, Work>;
+  /** Most memory that was resident when the guest last said something, in bytes; absent where /proc is. */
+  readonly resident?: number;
   /** What the process said, for diagnosis. */
   readonly output: string;
 }
@@ -44,6 +46,17 @@ function between(before: Map<string, number>, after: Map<string, number>): { cpu
   return { cpu: spent.reduce((a, b) => a + b, 0), top: Math.max(...spent) };
 }
 
+/** Peak resident memory in bytes (Linux; elsewhere undefined). */
+function peak(pid: number | undefined): number | undefined {
+  try {
+    const kib = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+    return kib === undefined ? undefined : Number(kib) * 1024;
+  } catch {
+    // The process is gone, or this system has no /proc.
+    return undefined;
+  }
+}
+
 /** Runs a command and notes when the guest's begin and end lines arrive on either output. */
 export function stamp(command: string, args: readonly string[], timeoutMs = 300_000): Promise<Run> {
   return new Promise((done, reject) => {
@@ -52,6 +65,7 @@ export function stamp(command: string, args: readonly string[], timeoutMs = 300_
     const begun = new Map<string, { at: number; cpu: Map<string, number> }>();
     const work = new Map<string, Work>();
     let output = '';
+    let resident: number | undefined;
 
     const listen = (stream: NodeJS.ReadableStream): void => {
       let rest = '';
@@ -62,12 +76,19 @@ export function stamp(command: string, args: readonly string[], timeoutMs = 300_
         rest = lines.pop()!;
         const at = performance.now() / 1000;
         const cpu = lines.some((line) => /^\w+ (begin|end )/.test(line)) ? threads(child.pid) : new Map();
+        if (lines.length > 0) resident = peak(child.pid) ?? resident;
         for (const line of lines) {
           const begin = /^(\w+) begin\r?$/.exec(line);
           if (begin) begun.set(begin[1]!, { at, cpu });
           const end = /^(\w+) end checksum=(\w+)\r?$/.exec(line);
           const from = end && begun.get(end[1]!);
           if (end && from) work.set(end[1]!, { wall: at - from.at, ...between(from.cpu, cpu), checksum: end[2]! });
+          // guests/native.c has a clock of its own, and one thread.
+          const timed = /^(\w+) wall=([\d.]+) cpu=([\d.]+) checksum=(\w+)$/.exec(line);
+          if (timed) {
+            const cpu = Number(timed[3]);
+            work.set(timed[1]!, { wall: Number(timed[2]), cpu, top: cpu, checksum: timed[4]! });
+          }
         }
       });
     };
@@ -75,7 +96,7 @@ export function stamp(command: string, args: readonly string[], timeoutMs = 300_
     listen(child.stderr);
     child.on('error', reject);
     child.on('close', (code, signal) =>
-      done({ wall: (performance.now() - started) / 1000, status: signal ?? code, work, output }),
+      done({ wall: (performance.now() - started) / 1000, status: signal ?? code, work, resident, output }),
     );
   });
 }
