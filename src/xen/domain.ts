@@ -9,6 +9,7 @@ import type { GrantTable } from './grant/grant-table.ts';
 import type { Audit } from './hypercall.ts';
 import type { GuestInfo } from './info/guest-info.ts';
 import { P2m } from './memory/p2m.ts';
+import type { PvDomain } from './pv/pv-domain.ts';
 import type { Rules } from './rules.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -112,6 +113,8 @@ export class Domain {
   grants!: GrantTable;
   info!: GuestInfo;
   upcalls!: Upcalls;
+  /** What only a PV domain has. */
+  pv: PvDomain | undefined;
   /** Bits of CR4 and EFER that the CPUID policy lets an HVM guest set. */
   controlBits: { readonly cr4: bigint; readonly efer: bigint } = { cr4: ~0n, efer: ~0n };
 

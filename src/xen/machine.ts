@@ -4,7 +4,7 @@ import { HVM_PARAM_TRIPLE_FAULT_REASON, HVM_PARAM_VIRIDIAN } from '../abi/xen/hv
 import { type DomId, domId, type VcpuId, vcpuId } from '../base/int.ts';
 import type { InterruptLine } from '../cpu/index.ts';
 import { CodeCache, Cpu, createInterpreter, STATE } from '../cpu/index.ts';
-import { GSI_COUNT, GuestMemory, HVM_EMULATION, Platform, PVH_EMULATION } from '../machine/index.ts';
+import { GSI_COUNT, GuestMemory, HVM_EMULATION, Platform, PV_EMULATION, PVH_EMULATION } from '../machine/index.ts';
 import { cpuModel } from './cpu-model.ts';
 import { TSC_KHZ } from './cpuid.ts';
 import { CpuidPolicy } from './cpuid-policy.ts';
@@ -17,6 +17,10 @@ import { Audit } from './hypercall.ts';
 import { hypercallTable } from './hypercalls/index.ts';
 import { VcpuMsrs } from './msr.ts';
 import { platformSinks } from './platform-sinks.ts';
+import { PvDomain } from './pv/pv-domain.ts';
+import { PvVcpu } from './pv/pv-vcpu.ts';
+import { PvTrapOwner, upcallLine } from './pv/trap-owner.ts';
+import { PvTrapSink } from './pv/trap-sink.ts';
 import { Rules } from './rules.ts';
 import { DEFAULT_SCHEDULE, Scheduler, type SchedulerOptions } from './scheduler.ts';
 import { MachineTime } from './system-time.ts';
@@ -37,8 +41,14 @@ export type Engine = 'auto' | 'interpret' | 'translate';
  */
 const HOT_THRESHOLD: Readonly<Record<Engine, number>> = { auto: 10_000, interpret: 0, translate: 1 };
 
+export type MachineType = 'pvh' | 'hvm' | 'pv64' | 'pv32';
+
+const EMULATION = { pvh: PVH_EMULATION, hvm: HVM_EMULATION, pv64: PV_EMULATION, pv32: PV_EMULATION } as const;
+
+const isPv = (type: MachineType): type is 'pv64' | 'pv32' => type === 'pv64' || type === 'pv32';
+
 export interface MachineConfig {
-  readonly type: 'pvh' | 'hvm';
+  readonly type: MachineType;
   readonly domid?: number;
   readonly maxVcpus: number;
   /** RAM the domain may own, special pages included, in bytes. */
@@ -101,7 +111,7 @@ export class XenMachine {
     this.domain = new Domain(
       {
         id,
-        type: 'hvm',
+        type: isPv(config.type) ? config.type : 'hvm',
         pvh: config.type === 'pvh',
         maxVcpus,
         maxEventChannels: config.maxEventChannels ?? 1023,
@@ -123,7 +133,7 @@ export class XenMachine {
     domain.hvmParams[HVM_PARAM_TRIPLE_FAULT_REASON] = BigInt(SHUTDOWN_reboot);
     this.platform = new Platform({
       vcpus: maxVcpus,
-      emulation: config.type === 'pvh' ? PVH_EMULATION : HVM_EMULATION,
+      emulation: EMULATION[config.type],
       sinks: platformSinks(domain),
       wallClockBase: config.wallclockBase ?? 0n,
       legacyPorts: config.type === 'hvm',
@@ -148,11 +158,10 @@ export class XenMachine {
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
     this.code.translateWith(interpreter.compile);
-    const sink = new HvmTrapSink(domain, this.table, this.policy, this.devices);
-    sink.afterCall = () => {
-      this.settleMemory();
-      this.scheduler.turn();
-    };
+    const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32) : undefined;
+    domain.pv = pv;
+    const sink = pv === undefined ? this.hvmSink() : new PvTrapSink(pv, this.policy);
+    const owner = pv === undefined ? {} : { owner: new PvTrapOwner(pv) };
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
     this.cpus = Array.from({ length: maxVcpus }, (_, n) => {
       const physical = this.memory;
@@ -162,6 +171,7 @@ export class XenMachine {
         interrupts: this.interrupts(vcpuId(n)),
         traps: sink,
         model,
+        ...owner,
         hotThreshold: HOT_THRESHOLD[config.engine ?? 'auto'],
       };
       const cpu = new Cpu(n, this.memory.cpuBase + n * STATE.CPU_BLOCK, ports, this.code, interpreter.run);
@@ -170,7 +180,7 @@ export class XenMachine {
       this.addVcpu(cpu, vcpuId(n));
       return cpu;
     });
-    if (this.policy.viridian) {
+    if (sink instanceof HvmTrapSink && this.policy.viridian) {
       domain.hvmParams[HVM_PARAM_VIRIDIAN] = BigInt(config.viridian ?? 0);
       this.viridian = new Viridian(
         viridianHost(domain, this.platform, (vcpu) => this.tscOf(vcpu)),
@@ -204,12 +214,22 @@ export class XenMachine {
     return BigInt.asUintN(64, this.domain.now() + this.domain.vcpus[vcpu].tscOffset);
   }
 
+  private hvmSink(): HvmTrapSink {
+    const sink = new HvmTrapSink(this.domain, this.table, this.policy, this.devices);
+    sink.afterCall = () => {
+      this.settleMemory();
+      this.scheduler.turn();
+    };
+    return sink;
+  }
+
   private addVcpu(cpu: Cpu, id: VcpuId): void {
     const { domain } = this;
     const vcpu = new Vcpu(domain, id, cpu);
     domain.vcpus.push(vcpu);
+    domain.pv?.vcpus.push(new PvVcpu(vcpu));
     const apic = this.platform.lapic(id);
-    if (apic === undefined) throw new RangeError('HVM domains have local APICs');
+    if (apic === undefined) return;
     const tsc = {
       read: () => this.tscOf(id),
       write: (value: bigint) => {
@@ -222,8 +242,9 @@ export class XenMachine {
 
   /** Event-channel callback vectors come before the 8259's and the local APIC's interrupts, and need no acknowledgement. */
   private interrupts(id: VcpuId): InterruptLine {
+    const { upcalls, pv } = this.domain;
+    if (pv !== undefined) return upcallLine(pv, id);
     const platform = this.platform.interruptLine(id);
-    const { upcalls } = this.domain;
     return {
       pending: () => {
         this.viridian?.poll(id);
