@@ -13,8 +13,10 @@ export type {
   SegmentRegister,
 } from './build/image.ts';
 export { describeNotes, type Kernel, openKernel } from './build/kernel.ts';
-export { HVM_MAX_VCPUS } from './build/layout.ts';
+export { HVM_MAX_VCPUS, PV_MAX_VCPUS } from './build/layout.ts';
 export { readXenNotes, type XenNote } from './build/notes.ts';
+export { buildPv, hasPvEntry, type PvInput } from './build/pv.ts';
+export { type MachineFrames, type PvContents, type PvImage, pvContents } from './build/pv-image.ts';
 export { buildPvh, type ModuleInput, type PvhInput } from './build/pvh.ts';
 export { type Action, type DomainConfig, type GuestType, readConfig } from './cfg/config.ts';
 export { viridianBits } from './cfg/viridian.ts';

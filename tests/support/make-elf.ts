@@ -15,6 +15,16 @@ export interface ElfRecipe {
   readonly segments?: readonly ElfPart[];
   /** Contents of SHT_NOTE sections. */
   readonly noteSections?: readonly Uint8Array[];
+  /** Sections behind these; names need a section with the text of them, the last one. */
+  readonly sections?: readonly SectionPart[];
+}
+
+export interface SectionPart {
+  /** Offset in the table of names. */
+  readonly name?: number;
+  readonly type: number;
+  readonly link?: number;
+  readonly data: Uint8Array;
 }
 
 /** A note with a 4-byte padded name and descriptor. */
@@ -37,10 +47,13 @@ export const u64 = (value: bigint): Uint8Array => new Uint8Array(BigUint64Array.
 export function makeElf(recipe: ElfRecipe = {}): Uint8Array {
   const bits = recipe.bits ?? 32;
   const segments = recipe.segments ?? [];
-  const sections = recipe.noteSections ?? [];
+  const sections: readonly SectionPart[] = [
+    ...(recipe.noteSections ?? []).map((data) => ({ type: 7, data })),
+    ...(recipe.sections ?? []),
+  ];
   const [header, phSize, shSize] = bits === 32 ? [52, 32, 40] : [64, 56, 64];
   let at = header + segments.length * phSize + sections.length * shSize;
-  const contents = [...segments.map((segment) => segment.data), ...sections];
+  const contents = [...segments.map((segment) => segment.data), ...sections.map((section) => section.data)];
   const offsets = contents.map((data) => {
     const offset = at;
     at += data.length;
@@ -76,9 +89,12 @@ export function makeElf(recipe: ElfRecipe = {}): Uint8Array {
     fields.forEach((value, k) => void word(start + k * pointer, value));
     view.setUint32(bits === 32 ? ph + 24 : ph + 4, 7, true);
   });
-  sections.forEach((data, i) => {
+  if (recipe.sections !== undefined) view.setUint16(counts + 10, sections.length - 1, true);
+  sections.forEach(({ name, type, link, data }, i) => {
     const sh = sectionTable + i * shSize;
-    view.setUint32(sh + 4, 7, true);
+    view.setUint32(sh, name ?? 0, true);
+    view.setUint32(sh + 4, type, true);
+    view.setUint32(sh + (bits === 32 ? 24 : 40), link ?? 0, true);
     word(bits === 32 ? sh + 16 : sh + 24, offsets[segments.length + i]!);
     word(bits === 32 ? sh + 20 : sh + 32, data.length);
   });
@@ -94,3 +110,39 @@ export const makePvhKernel = (code: Uint8Array = Uint8Array.of(0xf4), bits: 32 |
       { type: 4, paddr: 0x100000, data: makeNote('Xen', 18, u32(0x100000)) },
     ],
   });
+
+/** Notes every PV kernel has; `more` come first. */
+export function makePvKernel(bits: 32 | 64, recipe: PvRecipe = {}): Uint8Array {
+  const text = (type: number, value: string): Uint8Array =>
+    makeNote(
+      'Xen',
+      type,
+      Uint8Array.from(`${value}\0`, (c) => c.charCodeAt(0)),
+    );
+  const notes = [
+    ...(recipe.notes ?? []),
+    ...(recipe.bare ? [] : [text(8, 'generic'), text(5, 'xen-3.0'), text(9, 'yes')]),
+  ];
+  const note = Uint8Array.from(notes.flatMap((part) => [...part]));
+  const paddr = recipe.paddr ?? 0x100000;
+  return makeElf({
+    bits,
+    entry: recipe.entry ?? BigInt(paddr),
+    segments: [
+      { paddr, data: recipe.code ?? Uint8Array.of(0x0f, 0x0b), memorySize: recipe.memorySize ?? 0x3000 },
+      ...(note.length > 0 ? [{ type: 4, paddr, data: note }] : []),
+    ],
+    ...(recipe.sections === undefined ? {} : { sections: recipe.sections }),
+  });
+}
+
+export interface PvRecipe {
+  readonly notes?: readonly Uint8Array[];
+  /** Without the notes every PV kernel has. */
+  readonly bare?: boolean;
+  readonly paddr?: number;
+  readonly entry?: bigint;
+  readonly code?: Uint8Array;
+  readonly memorySize?: number;
+  readonly sections?: readonly SectionPart[];
+}

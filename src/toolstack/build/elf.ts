@@ -5,6 +5,7 @@
  * slices of the file without looking again.
  */
 import { BadInput } from '../bad-input.ts';
+import { type ElfSection, readSections } from './elf-sections.ts';
 
 export const EM_386 = 3;
 export const EM_X86_64 = 62;
@@ -12,7 +13,6 @@ export const ET_EXEC = 2;
 export const ET_DYN = 3;
 export const PT_LOAD = 1;
 export const PT_NOTE = 4;
-export const SHT_NOTE = 7;
 
 /** Why a file is not an image that can be loaded, in the order checked. */
 export type ElfProblem =
@@ -41,11 +41,6 @@ export interface ElfSegment {
   readonly data: Uint8Array;
 }
 
-export interface ElfSection {
-  readonly type: number;
-  readonly data: Uint8Array;
-}
-
 export interface ElfImage {
   readonly bits: 32 | 64;
   readonly machine: number;
@@ -57,8 +52,10 @@ export interface ElfImage {
   /** Lowest physical address loaded and the first one behind the image. */
   readonly start: number;
   readonly end: number;
-  /** SHT_NOTE sections that lie inside the file. Sections are hints: a damaged table gives none. */
-  noteSections(): readonly ElfSection[];
+  /** Sections in order; none when their table is damaged. */
+  sections(): readonly ElfSection[];
+  /** The ELF header as it is in the file. */
+  readonly header: Uint8Array;
 }
 
 const PHYSICAL_LIMIT = 2 ** 52;
@@ -77,7 +74,6 @@ interface Fields {
   readonly phentsize: number;
   readonly shentsize: number;
   readonly phMinimum: number;
-  readonly shMinimum: number;
 }
 
 const FIELDS_32: Fields = {
@@ -88,7 +84,6 @@ const FIELDS_32: Fields = {
   phentsize: 42,
   shentsize: 46,
   phMinimum: 32,
-  shMinimum: 40,
 };
 const FIELDS_64: Fields = {
   headerSize: 64,
@@ -98,7 +93,6 @@ const FIELDS_64: Fields = {
   phentsize: 54,
   shentsize: 58,
   phMinimum: 56,
-  shMinimum: 64,
 };
 
 /** A program header as found, before any check. */
@@ -155,7 +149,15 @@ export function readElf(file: Uint8Array): ElfImage {
     loadable,
     start: sorted[0]!.paddr,
     end: last.paddr + last.memorySize,
-    noteSections: () => readNoteSections(file, view, bits, fields, word(fields.sectionHeaders)),
+    sections: () =>
+      readSections(file, {
+        bits,
+        offset: word(fields.sectionHeaders),
+        size: view.getUint16(fields.shentsize, true),
+        count: view.getUint16(fields.shentsize + 2, true),
+        names: view.getUint16(fields.shentsize + 4, true),
+      }),
+    header: file.subarray(0, fields.headerSize),
   };
 }
 
@@ -232,28 +234,6 @@ function checkSegment(file: Uint8Array, index: number, raw: RawSegment): ElfSegm
     memorySize: Number(raw.memorySize),
     data: used ? file.subarray(at, at + Number(raw.fileSize)) : file.subarray(0, 0),
   };
-}
-
-function readNoteSections(
-  file: Uint8Array,
-  view: DataView,
-  bits: 32 | 64,
-  fields: Fields,
-  table: bigint,
-): ElfSection[] {
-  const size = view.getUint16(fields.shentsize, true);
-  const count = view.getUint16(fields.shentsize + 2, true);
-  if (table === 0n || size < fields.shMinimum || table + BigInt(size * count) > BigInt(file.length)) return [];
-  const sections: ElfSection[] = [];
-  for (let i = 0; i < count; i++) {
-    const at = Number(table) + i * size;
-    const type = view.getUint32(at + 4, true);
-    const offset = bits === 32 ? BigInt(view.getUint32(at + 16, true)) : view.getBigUint64(at + 24, true);
-    const length = bits === 32 ? BigInt(view.getUint32(at + 20, true)) : view.getBigUint64(at + 32, true);
-    if (type !== SHT_NOTE || offset + length > BigInt(file.length)) continue;
-    sections.push({ type, data: file.subarray(Number(offset), Number(offset + length)) });
-  }
-  return sections;
 }
 
 const MACHINES: Readonly<Record<number, string>> = {

@@ -53,17 +53,21 @@ export function placer(start: number, ram: RamLayout): (what: string, size: numb
   };
 }
 
-/** Range check of counts shared by the builders. HVM_MAX_VCPUS is `xen:public/hvm/hvm_info_table.h#HVM_MAX_VCPUS`. */
-export const HVM_MAX_VCPUS = 128;
+/** Most vCPUs by kind of guest (`xen:public/hvm/hvm_info_table.h#HVM_MAX_VCPUS`, `xen:arch/x86/include/asm/config.h#MAX_VIRT_CPUS`). */
+export const HVM_MAX_VCPUS = 128,
+  PV_MAX_VCPUS = 8192;
 
-export function checkCounts(input: {
+export interface Counts {
   readonly vcpus: number;
   readonly maxVcpus: number;
   readonly memoryMib: number;
-}): void {
+}
+
+/** Range check of counts shared by the builders. */
+export function checkCounts(input: Counts, kind = 'an HVM or PVH guest', most = HVM_MAX_VCPUS): void {
   const { vcpus, maxVcpus, memoryMib } = input;
-  if (!Number.isInteger(maxVcpus) || maxVcpus < 1 || maxVcpus > HVM_MAX_VCPUS) {
-    throw new BadInput('vcpus', `${maxVcpus} vCPUs: an HVM or PVH guest has 1 to ${HVM_MAX_VCPUS}`);
+  if (!Number.isInteger(maxVcpus) || maxVcpus < 1 || maxVcpus > most) {
+    throw new BadInput('vcpus', `${maxVcpus} vCPUs: ${kind} has 1 to ${most}`);
   }
   if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > maxVcpus) {
     throw new BadInput('vcpus', `${vcpus} vCPUs online: must be 1 to ${maxVcpus}, the number that exist`);

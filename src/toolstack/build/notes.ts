@@ -1,5 +1,6 @@
 /** Notes by which an image tells Xen how to start it (`xen:public/elfnote.h`). */
 import { type ElfImage, PT_NOTE } from './elf.ts';
+import { SHT_NOTE } from './elf-sections.ts';
 
 /** Names of note types 0..19 as the header spells them. */
 export const XEN_ELFNOTE_NAMES = [
@@ -26,8 +27,17 @@ export const XEN_ELFNOTE_NAMES = [
 ] as const;
 
 export const XEN_ELFNOTE_ENTRY = 1;
+export const XEN_ELFNOTE_HYPERCALL_PAGE = 2;
+export const XEN_ELFNOTE_VIRT_BASE = 3;
+export const XEN_ELFNOTE_PADDR_OFFSET = 4;
+export const XEN_ELFNOTE_XEN_VERSION = 5;
 export const XEN_ELFNOTE_GUEST_OS = 6;
+export const XEN_ELFNOTE_LOADER = 8;
+export const XEN_ELFNOTE_PAE_MODE = 9;
 export const XEN_ELFNOTE_FEATURES = 10;
+export const XEN_ELFNOTE_BSD_SYMTAB = 11;
+export const XEN_ELFNOTE_INIT_P2M = 15;
+export const XEN_ELFNOTE_MOD_START_PFN = 16;
 export const XEN_ELFNOTE_SUPPORTED_FEATURES = 17;
 export const XEN_ELFNOTE_PHYS32_ENTRY = 18;
 /** XENFEAT_linux_rsdp_unrestricted. */
@@ -43,13 +53,17 @@ export interface XenNote {
 
 /**
  * Xen notes of an image: those of its PT_NOTE segments or, when these have none, of its SHT_NOTE sections. Notes of
- * other owners (GNU, Linux) are passed over. A note that runs past its container ends it.
+ * other owners (GNU, Linux) are passed over. The last note of a container may be cut off by its end; it has the bytes that are there.
  */
 export function readXenNotes(image: ElfImage): XenNote[] {
   const fromSegments = image.segments
     .filter((segment) => segment.type === PT_NOTE)
     .flatMap((segment) => parse(segment.data));
-  return fromSegments.length > 0 ? fromSegments : image.noteSections().flatMap((section) => parse(section.data));
+  if (fromSegments.length > 0) return fromSegments;
+  return image
+    .sections()
+    .filter((section) => section.type === SHT_NOTE)
+    .flatMap((section) => parse(section.data));
 }
 
 /** Every note owned by "Xen" in a container. Name and descriptor are each padded to four bytes in both ELF classes. */
@@ -62,7 +76,7 @@ function parse(container: Uint8Array): XenNote[] {
     const dataSize = view.getUint32(at + 4, true);
     const type = view.getUint32(at + 8, true);
     const data = at + 12 + align4(nameSize);
-    if (data + dataSize > container.length) break;
+    if (data > container.length) break;
     if (nameSize === 4 && view.getUint32(at + 12, true) === 0x006e6558) {
       notes.push({
         type,
