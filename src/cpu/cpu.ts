@@ -275,6 +275,11 @@ export class Cpu {
     return (this.get32(S.EFLAGS_REST) & S.IF) !== 0 && this.interrupts.pending() >= 0;
   }
 
+  /** Something asked the processor to stop between instructions: the owner, an event, or a debug trap. */
+  get attention(): boolean {
+    return this.exit || this.get32(S.PENDING_DEBUG) !== 0 || this.hasEvent();
+  }
+
   get nmiPending(): boolean {
     return this.nmi;
   }

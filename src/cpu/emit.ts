@@ -35,10 +35,13 @@ export abstract class Emitter implements Semantics {
   abstract fault(vector: number, code?: Val): void;
   abstract faultRecorded(condition: Val): void;
   abstract callHelper(index: number, a: Val, b: Val): Val;
+  abstract callSystem(index: number, a: Val, b: Val): void;
+  abstract routine(): void;
   abstract leave(): void;
   abstract again(): void;
+  abstract finished(): void;
   abstract prefix(): { f3: () => Val; f2: () => Val };
-  abstract stringSource(): { mask: Val; base: Val; segment: Val };
+  abstract stringSource(): { mask: Val; base: Val; segment: Val; checked: Val };
   abstract segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void;
 
   // ---- widths ----

@@ -96,19 +96,25 @@ export interface Semantics {
   fault(vector: number, code?: Val): void;
   /** Raises a fault when a condition holds. */
   faultIf(condition: Val, vector: number, code?: Val): void;
-  /** Calls a TypeScript helper (a position in HELPERS of fpu/helpers.ts) with two i32; its i32 result. Wider data goes through SCRATCH. */
+  /** Calls a TypeScript helper (a position in HELPERS of helpers.ts) with two i32; its i32 result. Wider data goes through SCRATCH. */
   callHelper(index: number, a: Val, b: Val): Val;
+  /** Calls a system helper with the state block exact, RIP and BUDGET included; its result are status bits that the instruction ends with. */
+  callSystem(index: number, a: Val, b: Val): void;
+  /** Ends the instruction without any effect and has the routine of its row run instead. */
+  routine(): void;
   /** Ends the instruction with the fault a helper recorded in FAULT_*, when the condition holds. */
   faultRecorded(condition: Val): void;
   /** Leaves translated code after this instruction so that the outside looks at interrupts and modes. */
   leave(): void;
 
-  /** String instructions: the instruction is executed again after this repetition. */
+  /** String instructions: the instruction is executed again after this repetition; BUDGET may have been charged for more. */
   again(): void;
+  /** String instructions: all repetitions are done and BUDGET was charged for them. */
+  finished(): void;
   /** Repeat prefixes of this instruction as i32 conditions. */
   prefix(): { f3: () => Val; f2: () => Val };
-  /** String instructions: address mask (i64), base (i64) and number (i32) of the source segment. */
-  stringSource(): { mask: Val; base: Val; segment: Val };
+  /** String instructions: address mask (i64), base (i64) and number (i32) of the source segment, and whether segments are checked (i32). */
+  stringSource(): { mask: Val; base: Val; segment: Val; checked: Val };
   /** Segment type and limit check, when segments are not flat: #GP(0) / #SS(0). */
   segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void;
 }

@@ -61,6 +61,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   private readonly marked = new Uint8Array(1 << 20);
   private readonly insns: Insn[] = [];
+  /** Instructions with a meaning that may leave the rest to a routine, by record. */
+  private readonly usual = new Map<number, Insn>();
   private readonly cpus: Cpu[] = [];
   private readonly decoder: Decoder;
   private readonly view: DataView;
@@ -120,7 +122,7 @@ export class CodeCache {
   }
 
   insnOf(record: number): Insn {
-    return this.insns[Number(this.view.getBigInt64(record + R_IMMEDIATE, true))];
+    return this.usual.get(record) ?? this.insns[Number(this.view.getBigInt64(record + R_IMMEDIATE, true))];
   }
 
   /** The page at a host address has decoded code. */
@@ -133,6 +135,7 @@ export class CodeCache {
     for (const page of this.pages.values()) this.marked[page.host >>> 12] = 0;
     this.pages.clear();
     this.insns.length = 0;
+    this.usual.clear();
     this.regions = 0;
     this.next = this.begin;
     this.flushes++;
@@ -265,7 +268,7 @@ export class CodeCache {
     if (d.row.mean === undefined) {
       callIndex = this.insns.length;
       this.insns.push(d);
-    }
+    } else if (d.row.call !== undefined) this.usual.set(record, d);
     writeRecord(this.view, record, d, mode, callIndex);
   }
 

@@ -6,7 +6,7 @@
  * | 0 | u16 | dispatch number (isa/plan.ts) |
  * | 2 | u8 | length in bytes |
  * | 3 | u8 | RECORD_* bits |
- * | 4 | u16 | state offset of the ModRM.reg (or opcode) register |
+ * | 4 | u16 | state offset of the ModRM.reg (or opcode) register; number of a control, debug or segment register |
  * | 6 | u16 | state offset of the ModRM.rm register |
  * | 8, 10 | u16 | state offsets of base and index |
  * | 12 | u8 | scale |
@@ -88,6 +88,8 @@ export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number
     else if (place.slot === 'rm') rm = place.offset;
     else vvvv = place.offset;
   }
+  // Control, debug and segment registers are operands by number.
+  if (parsed.operands.some((o) => 'CDS'.includes(o.letter))) reg = d.reg;
   view.setUint16(at + R_REG, reg, true);
   view.setUint16(at + R_RM, rm, true);
   view.setUint16(at + R_VVVV, vvvv, true);

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Decoder } from '../decode/decoder.ts';
+import { HELPERS } from '../helpers.ts';
 import { sseRows } from '../isa/sse.ts';
 import { x87Rows } from '../isa/x87.ts';
 import * as S from '../state.ts';
 import { Bench, HANDLERS, STACK0 } from '../system/testing.ts';
 import { buildRegion } from '../translate/region.ts';
-import { HELPERS } from './helpers.ts';
 import { changes, describeState, type VectorCase, type VectorState, vectorCases } from './native-vectors.ts';
 
 interface Recorded {

@@ -7,7 +7,7 @@
  */
 
 import * as R from '../decode/record.ts';
-import { HELPERS } from '../fpu/helpers.ts';
+import { HELPERS } from '../helpers.ts';
 import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import * as S from '../state.ts';
@@ -152,6 +152,7 @@ const writeLoop = (
       f.op('i32.and', st, c32(status.JUMPED)),
       () => {
         f.assign(ip, f.load('i64.load', cpu, S.RIP));
+        f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
         f.assign(rec, c32(0));
       },
       () =>

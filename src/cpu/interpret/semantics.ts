@@ -139,6 +139,13 @@ export class InterpreterSemantics extends Emitter {
   again(): void {
     this.status(status.AGAIN);
   }
+  finished(): void {
+    this.setState64(S.RIP, this.nextRip());
+    this.status(status.JUMPED);
+  }
+  routine(): void {
+    this.f.return(c32(status.CALL));
+  }
 
   fault(vector: number, code?: Val): void {
     this.setState32(S.FAULT_VECTOR, c32(vector));
@@ -170,17 +177,25 @@ export class InterpreterSemantics extends Emitter {
     return this.f.call(this.imports.helpers[index], [this.cpu, a, b], I32);
   }
 
+  callSystem(index: number, a: Val, b: Val): void {
+    this.synchronise();
+    const bits = this.callHelper(index, a, b);
+    this.faultRecorded(this.f.op('i32.eq', bits, c32(status.FAULT)));
+    this.statusFrom(bits);
+  }
+
   prefix(): { f3: () => Val; f2: () => Val } {
     const flag = (bit: number) => () => this.f.op('i32.and', this.field8(R.R_FLAGS), c32(bit));
     return { f3: flag(R.RECORD_F3), f2: flag(R.RECORD_F2) };
   }
 
-  stringSource(): { mask: Val; base: Val; segment: Val } {
+  stringSource(): { mask: Val; base: Val; segment: Val; checked: Val } {
     const { f } = this;
     return {
       mask: f.load('i64.load', f.op('i32.add', this.cpu, this.field16(R.R_MASK))),
       base: f.load('i64.load', f.op('i32.add', this.cpu, this.field16(R.R_SEGMENT_BASE))),
       segment: this.field8(R.R_SEGMENT),
+      checked: f.op('i32.and', this.field8(R.R_FLAGS), c32(R.RECORD_SEGMENTED)),
     };
   }
 
@@ -308,6 +323,10 @@ export class InterpreterSemantics extends Emitter {
       case 'Y':
         // String operands are addressed by the meaning itself.
         return new ImmediateOperand(width, c64(0n));
+      case 'C':
+      case 'D':
+      case 'S':
+        return new ImmediateOperand(64, f.load('i64.load16_u', this.record, R.R_REG));
       case 'G':
       case 'Z':
         return new RegisterOperand(this, width, this.registerAt(R.R_REG), true);

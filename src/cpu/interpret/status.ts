@@ -2,7 +2,7 @@
 
 /** The instruction is complete; go on with the next one. */
 export const NEXT = 0;
-/** RIP was written. */
+/** RIP was written, and BUDGET may have been charged. */
 export const JUMPED = 1;
 /** Execute the same record again (one repetition of a string instruction is done). */
 export const AGAIN = 2;

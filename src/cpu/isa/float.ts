@@ -6,8 +6,8 @@
  * Values are "raw": i64 for the scalar shapes (zero-extended bits), v128 for the packed ones.
  */
 
-import { HELPER_SIMD_FLOAT, HELPER_SIMD_INTEGER } from '../fpu/helpers.ts';
 import * as op from '../fpu/simd-float.ts';
+import { HELPER_SIMD_FLOAT, HELPER_SIMD_INTEGER } from '../helpers.ts';
 import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Val } from '../wasm/function.ts';

@@ -4,6 +4,7 @@ import { aluRows, cmpxchgPairRows } from './alu.ts';
 import { bitRows } from './bit.ts';
 import { branchRows } from './branch.ts';
 import { farRows } from './far.ts';
+import { flagRows } from './flags.ts';
 import { ioRows } from './io.ts';
 import { moveRows } from './move.ts';
 import { multiplyRows } from './muldiv.ts';
@@ -28,6 +29,7 @@ export const rows: readonly Row[] = [
   ...stringRows,
   ...segmentRows,
   ...farRows,
+  ...flagRows,
   ...ioRows,
   ...systemRows,
   ...x87Rows,

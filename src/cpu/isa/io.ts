@@ -1,9 +1,50 @@
 /** Port I/O. String forms run one repetition a call. */
 import type { Cpu } from '../cpu.ts';
 import type { Insn } from '../decode/insn.ts';
+import { HELPER_PORT_IN, HELPER_PORT_OUT } from '../helpers.ts';
+import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { checkPort, readPort, writePort } from '../system/port-access.ts';
-import { type Routine, type Row, routine } from './row.ts';
+import { c32, type Val } from '../wasm/function.ts';
+import { type Meaning, type Routine, type Row, routine, usual } from './row.ts';
+
+/** Real mode, and protected mode with CPL at most IOPL, may use all ports; whoever else is looked at by the routine. */
+const whenPermitted = (s: Semantics): void => {
+  const { f } = s;
+  const rest = s.state32(S.EFLAGS_REST);
+  const level = f.op('i32.and', f.op('i32.shr_u', rest, c32(12)), c32(3));
+  const allowed = f.op(
+    'i32.and',
+    f.op('i32.le_u', s.state32(S.CPL), level),
+    f.op('i32.eqz', f.op('i32.and', rest, c32(S.VM))),
+  );
+  const real = f.op('i32.eqz', f.op('i32.and', s.state32(S.CR0), c32(1)));
+  f.if(f.op('i32.eqz', f.op('i32.or', allowed, real)), () => s.routine());
+};
+
+/** Port number and, from bit 16, size in bytes. */
+const place = (s: Semantics, port: Operand, size: number): Val => {
+  const { f } = s;
+  const mask = port.width === 16 ? 0xffff : 0xff;
+  return f.op('i32.or', f.op('i32.and', f.op('i32.wrap_i64', port.get()), c32(mask)), c32(size << 16));
+};
+
+/** The accumulator's part that moves: 32 bits with 64-bit operand size. */
+const portWidth = (accumulator: Operand): 8 | 16 | 32 =>
+  accumulator.width === 8 ? 8 : accumulator.width === 16 ? 16 : 32;
+
+const inMeaning: Meaning = (s, to, port) => {
+  const width = portWidth(to);
+  whenPermitted(s);
+  s.callSystem(HELPER_PORT_IN, place(s, port, width / 8), c32(0));
+  s.setReg(S.RAX, width, s.zx(width, s.f.op('i64.extend_i32_u', s.state32(S.SCRATCH))));
+};
+
+const outMeaning: Meaning = (s, port, from) => {
+  const width = portWidth(from);
+  whenPermitted(s);
+  s.callSystem(HELPER_PORT_OUT, place(s, port, width / 8), s.f.op('i32.wrap_i64', s.reg(S.RAX, width)));
+};
 
 /** Bytes moved by the wide forms. */
 const wideSize = (insn: Insn): 2 | 4 => (insn.operandSize === 16 ? 2 : 4);
@@ -72,7 +113,7 @@ const extract = (cpu: Cpu, insn: Insn, size: 1 | 2 | 4): void => {
   writePort(cpu, port, size, value);
 };
 
-const ENDS = { ends: true } as const;
+const PORT = { weight: 6 } as const;
 const INS = { ends: true, rep: 'rep', ref: 'sdm:INS/INSB/INSW/INSD' } as const;
 const OUTS = { ends: true, rep: 'rep', ref: 'sdm:OUTS/OUTSB/OUTSW/OUTSD' } as const;
 
@@ -81,12 +122,12 @@ export const ioRows: readonly Row[] = [
   routine('INS', '6D', 'Yz,DX', INS, repeated(S.RDI, true, insert)),
   routine('OUTS', '6E', 'DX,Xb', OUTS, repeated(S.RSI, false, extract)),
   routine('OUTS', '6F', 'DX,Xz', OUTS, repeated(S.RSI, true, extract)),
-  routine('IN', 'E4 ib', 'AL,Ib', ENDS, input(immediatePort, false)),
-  routine('IN', 'E5 ib', 'rAX,Ib', ENDS, input(immediatePort, true)),
-  routine('IN', 'EC', 'AL,DX', ENDS, input(dxPort, false)),
-  routine('IN', 'ED', 'rAX,DX', ENDS, input(dxPort, true)),
-  routine('OUT', 'E6 ib', 'Ib,AL', ENDS, output(immediatePort, false)),
-  routine('OUT', 'E7 ib', 'Ib,rAX', ENDS, output(immediatePort, true)),
-  routine('OUT', 'EE', 'DX,AL', ENDS, output(dxPort, false)),
-  routine('OUT', 'EF', 'DX,rAX', ENDS, output(dxPort, true)),
+  usual('IN', 'E4 ib', 'AL,Ib', PORT, inMeaning, input(immediatePort, false)),
+  usual('IN', 'E5 ib', 'rAX,Ib', PORT, inMeaning, input(immediatePort, true)),
+  usual('IN', 'EC', 'AL,DX', PORT, inMeaning, input(dxPort, false)),
+  usual('IN', 'ED', 'rAX,DX', PORT, inMeaning, input(dxPort, true)),
+  usual('OUT', 'E6 ib', 'Ib,AL', PORT, outMeaning, output(immediatePort, false)),
+  usual('OUT', 'E7 ib', 'Ib,rAX', PORT, outMeaning, output(immediatePort, true)),
+  usual('OUT', 'EE', 'DX,AL', PORT, outMeaning, output(dxPort, false)),
+  usual('OUT', 'EF', 'DX,rAX', PORT, outMeaning, output(dxPort, true)),
 ];

@@ -12,7 +12,7 @@
  *
  * Operands follow the opcode-map appendix (key `sdm:2 "Opcode Map"`): a letter for where, letters for the width.
  * Where: E ModRM r/m (register or memory), M memory only, R register r/m only, G ModRM reg, Z low three opcode bits, B VEX.vvvv, I immediate,
- * J relative target, O absolute offset, S segment register, C control, D debug register, V xmm in reg, W xmm or memory in
+ * J relative target, O absolute offset, S segment, C control, D debug register (meanings get its number), V xmm in reg, W xmm or memory in
  * r/m, U xmm in r/m, P mmx in reg, Q mmx or memory in r/m, N mmx in r/m; AL, CL, rAX, DX, 1 as such.
  * Width: b 8, w 16, d 32, q 64, v 16/32/64 by operand size, y 32/64, z 16/32 (immediates: sign-extended to 64),
  * dq 128; `Ib` after a `v` operand is sign-extended when the row says `signed`.
@@ -56,6 +56,8 @@ export interface RowOptions {
   readonly ref?: string;
   /** Expected relative frequency for the dispatch tree; default 1. */
   readonly weight?: number;
+  /** The translator leaves it to the interpreter: what follows may be other code, in another mode or under another mapping. */
+  readonly alone?: boolean;
   /** How F2/F3 without a meaning in the row are treated: 'ignore' (default) or 'invalid'. */
   readonly repPrefix?: 'ignore' | 'invalid';
 }
@@ -75,6 +77,16 @@ export const insn = (name: string, encoding: string, operands: string, options: 
   ...options,
   mean,
 });
+
+/** The usual case as a meaning, which leaves the rest to a routine ({@link Semantics.routine}). */
+export const usual = (
+  name: string,
+  encoding: string,
+  operands: string,
+  options: RowOptions,
+  mean: Meaning,
+  call: Routine,
+): Row => ({ name, encoding, operands, ...options, mean, call });
 
 export const routine = (name: string, encoding: string, operands: string, options: RowOptions, call: Routine): Row => ({
   name,

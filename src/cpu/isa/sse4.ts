@@ -1,6 +1,7 @@
 /** SSE4.1 and SSE4.2 integer rows; the floating-point part of SSE4.1 is in sse-float.ts, string compares in sse-string.ts. */
-import { HELPER_SIMD_INTEGER } from '../fpu/helpers.ts';
+
 import * as integer from '../fpu/simd-integer.ts';
+import { HELPER_SIMD_INTEGER } from '../helpers.ts';
 import * as S from '../state.ts';
 import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
 import { type Op, V128 } from '../wasm/opcodes.ts';

@@ -2,18 +2,33 @@
  * String instructions: one repetition at a time, restartable at each (key `sdm:REP`).
  *
  * A repeated instruction is executed again by the dispatch loop until its count is used up, so interrupts, faults and
- * instruction counts fall between repetitions as they do on a processor. Where nothing can come between them, inside a page of plain
- * memory, MOVS and STOS make many repetitions at once and charge the budget for them.
+ * instruction counts fall between repetitions as they do on a processor. Where nothing can come between them, in plain memory, many are
+ * made at once, page by page, and the budget is charged for them.
  */
 import type { Semantics, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Val } from '../wasm/function.ts';
-import { I32 } from '../wasm/opcodes.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
 import { insn, type Meaning, type Row } from './row.ts';
 
 const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;
 const STORE = { 8: 'i64.store8', 16: 'i64.store16', 32: 'i64.store32', 64: 'i64.store' } as const;
 type ElementWidth = keyof typeof LOAD;
+
+/** An index register, and whether its memory is written. */
+interface Place {
+  readonly register: number;
+  readonly write: boolean;
+}
+
+/** What a chunk did: elements (i64), and nonzero (i32) when the instruction ends with it. */
+interface Done {
+  readonly elements: Val;
+  readonly stop: Val | undefined;
+}
+
+/** Fewer bytes than this are moved by a loop: calling the engine's copy costs more. */
+const BULK_BYTES = 96;
 
 /** A place of several elements in plain memory. */
 interface Stretch {
@@ -29,14 +44,16 @@ class StringStep {
   readonly mask: Val;
   private readonly base: Val;
   private readonly segment: Val;
+  private readonly checked: Val;
 
   constructor(s: Semantics, bytes: number) {
     this.s = s;
     this.bytes = bytes;
-    const { mask, base, segment } = s.stringSource();
+    const { mask, base, segment, checked } = s.stringSource();
     this.mask = mask;
     this.base = base;
     this.segment = segment;
+    this.checked = checked;
   }
 
   private linear(offset: Val, base: Val): Val {
@@ -92,64 +109,172 @@ class StringStep {
     };
   }
 
-  /**
-   * Before a repetition of MOVS (`source`) or STOS with 64-bit addresses: makes as many as plain memory and the budget allow, but leaves
-   * two, so that the instruction goes on through the dispatch loop, which takes over the budget there.
-   */
-  private many(count: Val, width: ElementWidth, source: boolean): void {
-    const { s, bytes } = this;
-    const { f } = s;
-    const forward = f.op('i32.eqz', f.op('i32.and', s.state32(S.EFLAGS_REST), c32(S.DF)));
-    const wide = f.op('i64.eq', this.mask, c64(-1n));
-    const enough = f.op('i64.gt_u', count, c64(2n));
-    f.if(f.op('i32.and', f.op('i32.and', forward, wide), enough), () => {
-      const least = (a: Val, b: Val): Val => f.select(f.op('i64.lt_u', a, b), a, b);
-      const to = this.stretch(this.linear(s.reg(S.RDI, 64), s.state64(S.STRING_BASE)), S.TLB_WRITE);
-      const from = source ? this.stretch(this.linear(s.reg(S.RSI, 64), this.base), S.TLB_READ) : undefined;
-      const budget = s.state32(S.BUDGET);
-      let n = least(f.op('i64.sub', count, c64(2n)), f.op('i64.extend_i32_u', budget));
-      n = least(n, to.elements);
-      if (from !== undefined) n = least(n, from.elements);
-      f.if(f.op('i32.eqz', f.op('i64.eqz', n)), () => {
-        const value = from === undefined ? s.reg(S.RAX, width) : undefined;
-        const at = f.variable(I32);
-        f.assign(at, to.host);
-        const elements = f.op('i32.wrap_i64', n);
-        const end = f.op('i32.add', to.host, f.op('i32.mul', elements, c32(bytes)));
-        const gap = from === undefined ? undefined : f.op('i32.sub', from.host, to.host);
-        // One by one: a source that overlaps its destination sees what was just written.
-        f.loop((next) => {
-          f.store(STORE[width], at, value ?? f.load(LOAD[width], f.op('i32.add', at, gap!)));
-          f.assign(at, f.op('i32.add', at, c32(bytes)));
-          f.brIf(f.op('i32.ne', at, end), next);
-        });
-        const distance = f.op('i64.mul', n, c64(bytes));
-        for (const r of source ? [S.RSI, S.RDI] : [S.RDI]) s.setReg(r, 64, f.op('i64.add', s.reg(r, 64), distance));
-        s.setReg(S.RCX, 64, f.op('i64.sub', count, n));
-        s.setState32(S.BUDGET, f.op('i32.sub', budget, elements));
-      });
-    });
+  /** Repetitions that the budget allows, this one (which is charged already) included, as i64. */
+  private allowed(): Val {
+    const { f } = this.s;
+    return f.op('i64.add', f.op('i64.extend_i32_u', this.s.state32(S.BUDGET)), c64(1n));
   }
 
-  /** {@link repeated} for MOVS and STOS. */
+  /** Moves the index registers over `n` elements, upwards; only for addresses of 32 or 64 bits. */
+  private skip(n: Val, registers: readonly number[]): void {
+    const { f } = this.s;
+    const distance = f.op('i64.mul', n, c64(this.bytes));
+    for (const r of registers)
+      this.s.setReg(r, 64, f.op('i64.and', f.op('i64.add', this.s.reg(r, 64), distance), this.mask));
+  }
+
+  /**
+   * Several repetitions at once, upwards in flat segments: `chunk` handles up to `n` elements that lie in one page each of plain memory and
+   * says how many it did; a nonzero second answer ends the instruction. The budget is charged for all of them. What is not
+   * done here (devices, code, elements in two pages, the first access to a page) is left to single repetitions. Answers as an i32 whether
+   * it did anything; then the instruction has its status.
+   */
+  private inBulk(places: readonly Place[], chunk: (n: Val, hosts: readonly Val[]) => Done): Val {
+    const { s } = this;
+    const { f } = s;
+    const up = f.op('i32.eqz', f.op('i32.and', s.state32(S.EFLAGS_REST), c32(S.DF)));
+    const flat = f.op('i32.and', f.op('i32.eqz', this.checked), f.op('i64.eqz', this.base));
+    const wide = f.op('i64.gt_u', this.mask, c64(0xffffn));
+    const done = f.variable(I32);
+    f.if(f.op('i32.and', f.op('i32.and', up, flat), wide), () => {
+      const allowed = f.variable(I64);
+      const count = f.variable(I64);
+      const stopped = f.variable(I32);
+      f.assign(allowed, this.allowed());
+      f.block((out) => {
+        f.loop((next) => {
+          f.assign(count, this.offset(S.RCX));
+          f.brIf(f.op('i64.eqz', count), out);
+          const least = (a: Val, b: Val): Val => f.select(f.op('i64.lt_u', a, b), a, b);
+          let n = least(count, allowed);
+          const hosts = places.map(({ register, write }) => {
+            const base = register === S.RSI ? this.base : s.state64(S.STRING_BASE);
+            const stretch = this.stretch(this.linear(this.offset(register), base), write ? S.TLB_WRITE : S.TLB_READ);
+            n = least(n, stretch.elements);
+            return stretch.host;
+          });
+          f.brIf(f.op('i64.eqz', n), out);
+          const made = chunk(n, hosts);
+          this.skip(
+            made.elements,
+            places.map((p) => p.register),
+          );
+          s.setReg(S.RCX, 64, f.op('i64.sub', count, made.elements));
+          f.assign(allowed, f.op('i64.sub', allowed, made.elements));
+          f.assign(done, c32(1));
+          if (made.stop !== undefined) {
+            f.assign(stopped, made.stop);
+            f.brIf(stopped, out);
+          }
+          f.br(next);
+        });
+      });
+      f.if(done, () => {
+        s.setState32(S.BUDGET, f.op('i32.wrap_i64', allowed));
+        const over = f.op('i32.or', stopped, f.op('i64.eqz', this.offset(S.RCX)));
+        f.if(
+          over,
+          () => s.finished(),
+          () => s.again(),
+        );
+      });
+    });
+    return done;
+  }
+
+  /** MOVS and STOS: one chunk. A destination that the source runs into is written element by element, as the processor does. */
+  private moveChunk(width: ElementWidth, n: Val, to: Val, from: Val | undefined): Done {
+    const { s, bytes } = this;
+    const { f } = s;
+    const size = f.op('i32.mul', f.op('i32.wrap_i64', n), c32(bytes));
+    const value = from === undefined ? s.reg(S.RAX, width) : undefined;
+    const oneByOne = (): void => {
+      const at = f.variable(I32);
+      f.assign(at, to);
+      const end = f.op('i32.add', to, size);
+      const gap = from === undefined ? undefined : f.op('i32.sub', from, to);
+      f.loop((next) => {
+        f.store(STORE[width], at, value ?? f.load(LOAD[width], f.op('i32.add', at, gap!)));
+        f.assign(at, f.op('i32.add', at, c32(bytes)));
+        f.brIf(f.op('i32.ne', at, end), next);
+      });
+    };
+    const small = f.op('i32.lt_u', size, c32(BULK_BYTES));
+    if (from !== undefined) {
+      const overlaps = f.op('i32.lt_u', f.op('i32.sub', to, from), size);
+      f.if(f.op('i32.or', small, overlaps), oneByOne, () => f.memoryCopy(to, from, size));
+    } else {
+      const low = f.op('i64.and', value!, c64(0xffn));
+      const pattern = f.op('i64.mul', low, c64(0x0101_0101_0101_0101n & ((1n << BigInt(width)) - 1n)));
+      const varied = f.op('i64.ne', pattern, value!);
+      f.if(f.op('i32.or', small, varied), oneByOne, () => f.memoryFill(to, f.op('i32.wrap_i64', low), size));
+    }
+    return { elements: n, stop: undefined };
+  }
+
+  /** SCAS and CMPS: one chunk, up to the first element that ends the instruction; flags are those of the last element compared. */
+  private compareChunk(width: ElementWidth, n: Val, hosts: readonly Val[], whileEqual: Val): Done {
+    const { s, bytes } = this;
+    const { f } = s;
+    const at = f.variable(I32);
+    const left = f.variable(I64);
+    const right = f.variable(I64);
+    const stop = f.variable(I32);
+    f.assign(at, c32(0));
+    if (hosts.length === 1) f.assign(left, s.reg(S.RAX, width));
+    const end = f.op('i32.mul', f.op('i32.wrap_i64', n), c32(bytes));
+    f.loop((next) => {
+      if (hosts.length === 2) f.assign(left, f.load(LOAD[width], f.op('i32.add', hosts[0], at)));
+      f.assign(right, f.load(LOAD[width], f.op('i32.add', hosts[hosts.length - 1], at)));
+      f.assign(at, f.op('i32.add', at, c32(bytes)));
+      f.assign(stop, f.op('i32.ne', f.op('i64.eq', left, right), whileEqual));
+      f.brIf(f.op('i32.and', f.op('i32.eqz', stop), f.op('i32.ne', at, end)), next);
+    });
+    s.sub(left, right);
+    return { elements: f.op('i64.extend_i32_u', f.op('i32.shr_u', at, c32(Math.log2(bytes)))), stop };
+  }
+
+  /** {@link repeated} for MOVS (`source`) and STOS. */
   moved(width: Width, source: boolean, body: () => void): void {
-    if (width === 128) throw new Error('strings have no 128-bit elements');
-    this.repeated(body, undefined, (count) => this.many(count, width, source));
+    const element = elementWidth(width);
+    const to = { register: S.RDI, write: true };
+    const places = source ? [to, { register: S.RSI, write: false }] : [to];
+    this.repeated(body, undefined, () =>
+      this.inBulk(places, (n, hosts) => this.moveChunk(element, n, hosts[0], hosts[1])),
+    );
+  }
+
+  /** {@link repeated} for CMPS (`source`) and SCAS: a repetition also ends when ZF no longer is what the prefix asks. */
+  compared(width: Width, source: boolean, body: () => void): void {
+    const element = elementWidth(width);
+    const { f } = this.s;
+    const to = { register: S.RDI, write: false };
+    const places = source ? [{ register: S.RSI, write: false }, to] : [to];
+    const equal = (f3: Val): Val => f.op('i32.ne', f3, c32(0));
+    this.repeated(
+      body,
+      (f3) => f.op('i32.eq', this.s.condition(4), equal(f3)),
+      (f3) => this.inBulk(places, (n, hosts) => this.compareChunk(element, n, hosts, equal(f3))),
+    );
   }
 
   /** Wraps one repetition: nothing happens for a count of zero, and the instruction repeats while the count lasts. */
-  repeated(body: () => void, goOn?: (f3: Val) => Val, before?: (count: Val) => void): void {
+  repeated(body: () => void, goOn?: (f3: Val) => Val, bulk?: (f3: Val) => Val): void {
     const { s } = this;
     const { f } = s;
     const prefix = s.prefix();
-    const f3 = prefix.f3();
-    const any = f.op('i32.or', f3, prefix.f2());
+    const f3 = prefix.f3(),
+      f2 = prefix.f2();
+    if (f3.constant === 0 && f2.constant === 0) {
+      body();
+      return;
+    }
     f.if(
-      any,
+      f.op('i32.or', f3, f2),
       () => {
-        before?.(this.offset(S.RCX));
+        const done = bulk?.(f3) ?? c32(0);
         const count = this.offset(S.RCX);
-        f.if(f.op('i32.eqz', f.op('i64.eqz', count)), () => {
+        f.if(f.op('i32.eqz', f.op('i32.or', done, f.op('i64.eqz', count))), () => {
           body();
           const left = f.op('i64.sub', count, c64(1n));
           this.write(S.RCX, left);
@@ -162,6 +287,11 @@ class StringStep {
     );
   }
 }
+
+const elementWidth = (width: Width): ElementWidth => {
+  if (width === 128) throw new Error('strings have no 128-bit elements');
+  return width;
+};
 
 const accumulator = (s: Semantics, width: Width): Val => s.reg(S.RAX, width);
 
@@ -201,12 +331,6 @@ const lods =
     });
   };
 
-/** Repetition of SCAS and CMPS also ends when ZF no longer is what the prefix asks. */
-const whileEqual =
-  (s: Semantics) =>
-  (f3: Val): Val =>
-    s.f.op('i32.eq', s.condition(4), s.f.op('i32.ne', f3, c32(0)));
-
 const compareWidth = (s: Semantics, width: Width, a: Val, b: Val): void => {
   // SUB at the element's width: the operation width of these rows is that of the element.
   if (width !== s.width) throw new Error('string comparison at another width');
@@ -218,11 +342,11 @@ const scas =
   (s) => {
     const width = bytesOf(byte, s);
     const step = new StringStep(s, width / 8);
-    step.repeated(() => {
+    step.compared(width, false, () => {
       const value = s.memory(step.destination(false), width).get();
       compareWidth(s, width, accumulator(s, width), value);
       step.advance(S.RDI);
-    }, whileEqual(s));
+    });
   };
 
 const cmps =
@@ -230,12 +354,12 @@ const cmps =
   (s) => {
     const width = bytesOf(byte, s);
     const step = new StringStep(s, width / 8);
-    step.repeated(() => {
+    step.compared(width, true, () => {
       const left = s.memory(step.source(), width).get();
       const right = s.memory(step.destination(false), width).get();
       compareWidth(s, width, left, right);
       step.advance(S.RSI, S.RDI);
-    }, whileEqual(s));
+    });
   };
 
 export const stringRows: readonly Row[] = [

@@ -7,10 +7,9 @@ import { CR0_TS, CR4_SMAP, CR4_TSD, CR4_UMIP, readControl, writeControl, writeCr
 import { readDebug, writeDebug } from '../system/debug-registers.ts';
 import { canonical, isProtected, selectorOf } from '../system/descriptor.ts';
 import { fault, GP, UD } from '../system/fault.ts';
-import { popFlags, pushFlags, setInterruptFlag } from '../system/flags.ts';
 import { readMsr, writeMsr } from '../system/msr.ts';
 import { checkSystemInstruction, loadLdt, loadTask } from '../system/segment-load.ts';
-import { readWord, slotOf, writeWord } from './operands.ts';
+import { readWord, writeWord } from './operands.ts';
 import { type Routine, type Row, routine } from './row.ts';
 
 const ENDS = { ends: true } as const;
@@ -222,25 +221,9 @@ export const systemRows: readonly Row[] = [
     cpu.traps.pause(cpu);
     return undefined;
   }),
-  routine('PUSHF', '9C', '', { size64: 'd64', ref: 'sdm:PUSHF/PUSHFD/PUSHFQ' }, (cpu, insn) => {
-    pushFlags(cpu, slotOf(insn));
-    return undefined;
-  }),
-  routine('POPF', '9D', '', { ...ENDS, size64: 'd64', ref: 'sdm:POPF/POPFD/POPFQ' }, (cpu, insn) => {
-    popFlags(cpu, slotOf(insn));
-    return undefined;
-  }),
   routine('HLT', 'F4', '', ENDS, (cpu) => {
     privileged(cpu);
     cpu.traps.halt(cpu, (cpu.get32(S.EFLAGS_REST) & S.IF) !== 0);
-    return undefined;
-  }),
-  routine('CLI', 'FA', '', ENDS, (cpu) => {
-    setInterruptFlag(cpu, false);
-    return undefined;
-  }),
-  routine('STI', 'FB', '', ENDS, (cpu) => {
-    setInterruptFlag(cpu, true);
     return undefined;
   }),
 ];

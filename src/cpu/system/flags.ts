@@ -5,13 +5,13 @@ import { fault, GP } from './fault.ts';
 import { moveSp, peek, push, type Slot } from './stack.ts';
 
 /** Flags any code may set. */
-const FREE = S.ARITHMETIC | S.TF | S.DF | S.NT | S.AC | S.ID;
+export const FREE_FLAGS = S.ARITHMETIC | S.TF | S.DF | S.NT | S.AC | S.ID;
 
 /** Flags that POPF and IRET may change at the present privilege; callers drop those above bit 15 for 16-bit images. */
 export const flagsChangeable = (cpu: Cpu): number => {
   const { cpl } = cpu;
   const iopl = (cpu.get32(S.EFLAGS_REST) & S.IOPL) >> 12;
-  let mask = FREE;
+  let mask = FREE_FLAGS;
   if (cpl <= iopl) mask |= S.IF;
   if (cpl === 0) mask |= S.IOPL | S.VIF | S.VIP;
   return mask;

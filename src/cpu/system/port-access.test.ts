@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as S from '../state.ts';
 import { DB, GP, PFV } from './fault.ts';
-import { Bench, CODE, HANDLERS, TSS, TSS_SELECTOR } from './testing.ts';
+import { Bench, CODE, HANDLERS, STACK0, TSS, TSS_SELECTOR } from './testing.ts';
 
 const handler = (vector: number): bigint => BigInt(HANDLERS + vector * 16);
 
@@ -91,4 +91,45 @@ test('I/O breakpoint: traps behind the access when CR4.DE is set', () => {
   b.execute([0xe6, 0x80]);
   assert.equal(b.cpu.rip, handler(DB));
   assert.equal(b.cpu.get32(S.DR6) & 15, 1);
+});
+
+test('OUT: what its device asks for happens before the next instruction', () => {
+  const b = new Bench().protect();
+  const { cpu } = b;
+  b.gate(0x40);
+  b.bytes(CODE, [0xe6, 0x80, 0x90, 0xe6, 0x81, 0x90]);
+  const seen: number[] = [];
+  b.onOut = (port) => {
+    seen.push(cpu.executed);
+    if (port === 0x80) b.pendingVector = 0x40;
+    else cpu.requestExit();
+  };
+  // IF is clear: the interrupt waits, the request does not.
+  assert.equal(cpu.run(100), 3);
+  assert.equal(cpu.rip, BigInt(CODE + 5));
+  assert.deepEqual(seen, [1, 3]);
+  cpu.rip = BigInt(CODE);
+  cpu.eflags |= S.IF;
+  b.pendingVector = -1;
+  b.bytes(HANDLERS + 0x400, [0xe6, 0x81]);
+  assert.equal(cpu.run(100), 2);
+  assert.equal(cpu.rip, handler(0x40) + 2n);
+  assert.deepEqual(b.dwords(STACK0 - 12, 1), [CODE + 2]);
+});
+
+test('STI and POPF: a waiting interrupt comes behind the next instruction, or at once', () => {
+  const b = new Bench().protect();
+  const { cpu } = b;
+  b.gate(0x40);
+  b.pendingVector = 0x40;
+  b.execute([0xfb, 0x90, 0x90], 3);
+  assert.deepEqual(b.dwords(STACK0 - 12, 1), [CODE + 2]);
+  const c = new Bench().protect();
+  c.gate(0x40);
+  c.pendingVector = 0x40;
+  c.write32(STACK0, S.IF | S.CF | 2);
+  c.execute([0x9d, 0x90, 0x90], 2);
+  assert.deepEqual(c.dwords(STACK0 + 4 - 12, 1), [CODE + 1]);
+  assert.equal(c.read32(STACK0 + 4 - 4), S.IF | S.CF | 2);
+  assert.equal(cpu.cpl, 0);
 });

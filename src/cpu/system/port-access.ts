@@ -1,5 +1,6 @@
 /** Port I/O: permission (key `sdm:1 "I/O Permission Bit Map"`), breakpoints, and the access itself. */
 import type { Cpu } from '../cpu.ts';
+import { LEAVE } from '../interpret/status.ts';
 import * as S from '../state.ts';
 import { portBreakpoint } from './debug.ts';
 import { fault, GP } from './fault.ts';
@@ -21,6 +22,18 @@ export const checkPort = (cpu: Cpu, port: number, size: number): void => {
   if (at + 1 > limit) throw fault(GP, 0);
   const bits = cpu.readSystem16(tss + BigInt(at)) >>> (port & 7);
   if ((bits & ((1 << size) - 1)) !== 0) throw fault(GP, 0);
+};
+
+/** IN without permission checks: `place` is the port and, from bit 16, the size; the value goes to SCRATCH. A system helper. */
+export const portIn = (cpu: Cpu, place: number): number => {
+  cpu.set32(S.SCRATCH, readPort(cpu, place & 0xffff, place >>> 16));
+  return cpu.attention ? LEAVE : 0;
+};
+
+/** OUT without permission checks: `place` as for {@link portIn}. A system helper. */
+export const portOut = (cpu: Cpu, place: number, value: number): number => {
+  writePort(cpu, place & 0xffff, place >>> 16, value);
+  return cpu.attention ? LEAVE : 0;
 };
 
 /** Reads a port whose permission was checked. Unsigned. */

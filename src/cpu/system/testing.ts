@@ -45,6 +45,8 @@ export class Bench {
   /** What ports answer, by port. */
   readonly inputs = new Map<number, number>();
   pendingVector = -1;
+  /** Called for each OUT. */
+  onOut: (port: number) => void = () => {};
 
   constructor(model: Partial<CpuModel> = {}, owner?: TrapOwner) {
     const { memory, log } = this;
@@ -84,7 +86,10 @@ export class Bench {
             log.push(`in ${port.toString(16)} ${size}`);
             return this.inputs.get(port) ?? 0xffff_ffff;
           },
-          out: (port, size, value) => log.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`),
+          out: (port, size, value) => {
+            log.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
+            this.onOut(port);
+          },
         },
         interrupts: {
           pending: () => this.pendingVector,

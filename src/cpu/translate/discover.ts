@@ -18,7 +18,8 @@ const PAGE = 4096;
 const MAX_INSTRUCTIONS = 200;
 
 /** The translator leaves these to the interpreter. */
-const foreign = (d: Decoded): boolean => d.row.mean === undefined || (d.row.rep !== undefined && d.repeat !== 0);
+const foreign = (d: Decoded): boolean =>
+  d.row.mean === undefined || d.row.alone === true || (d.row.rep !== undefined && d.repeat !== 0);
 
 /** Offset a near branch goes to, when it stays in the page. */
 export const branchTarget = (d: Decoded, end: number): number | undefined => {

@@ -5,7 +5,7 @@
  * segment limit of 4 GiB outside 64-bit mode (checked on entry). It charges the budget per block and leaves to the interpreter what does
  * not fit, so a slice ends at exactly the instruction asked for.
  */
-import { HELPERS } from '../fpu/helpers.ts';
+import { HELPERS } from '../helpers.ts';
 import type { Imports } from '../interpret/semantics.ts';
 import * as status from '../interpret/status.ts';
 import { instructionPlan } from '../isa/plan.ts';

@@ -130,12 +130,28 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.staged = true;
     super.leave();
   }
+  override callSystem(index: number, a: Val, b: Val): void {
+    this.staged = true;
+    super.callSystem(index, a, b);
+  }
+  override routine(): void {
+    this.exit(this.ripAt(this.at), status.INTERPRET, this.ahead + 1);
+  }
+  override finished(): void {
+    throw new Error('repeated string instructions are left to the interpreter');
+  }
   override prefix(): { f3: () => Val; f2: () => Val } {
     return { f3: () => c32(0), f2: () => c32(0) };
   }
-  override stringSource(): { mask: Val; base: Val; segment: Val } {
+  override stringSource(): { mask: Val; base: Val; segment: Val; checked: Val } {
     const segment = this.insn.memory?.segment ?? S.DS;
-    return { mask: c64(MASKS[this.insn.addressSize]), base: this.segmentBaseOf(segment), segment: c32(segment) };
+    const checked = c32(isSegmented(this.insn, this.mode) ? 1 : 0);
+    return {
+      mask: c64(MASKS[this.insn.addressSize]),
+      base: this.segmentBaseOf(segment),
+      segment: c32(segment),
+      checked,
+    };
   }
   override segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
     if (isSegmented(this.insn, this.mode)) this.checkSegment(segment, offset, bytes, write);
@@ -155,6 +171,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
       return new PlacedRegister(this, width, fixedOffset(spec.fixed), true);
     }
     if (spec.letter === 'X' || spec.letter === 'Y') return new ImmediateOperand(width, c64(0n));
+    if ('CDS'.includes(spec.letter)) return new ImmediateOperand(64, c64(d.reg));
     if (spec.letter === 'I' || spec.letter === 'J') {
       const wide = spec.letter === 'J' || spec.width === 'z' || spec.width === 'v' || d.row.signed === true;
       const own = wide ? this.width : width;

@@ -172,6 +172,17 @@ export class FunctionBody {
     return this.bind(yes.type);
   }
 
+  /** Copies bytes between places of memory that may overlap. */
+  memoryCopy(to: Val, from: Val, bytes: Val): void {
+    for (const v of [to, from, bytes]) this.push(v);
+    this.code.raw([0xfc, 0x0a, 0x00, 0x00]);
+  }
+
+  memoryFill(to: Val, byte: Val, bytes: Val): void {
+    for (const v of [to, byte, bytes]) this.push(v);
+    this.code.raw([0xfc, 0x0b, 0x00]);
+  }
+
   copy(v: Val): Val {
     this.push(v);
     return this.bind(v.type);

@@ -28,13 +28,18 @@ const UNLIKE_HOST = /^(NOP 0F 0D|FSTP (D9 \/3r|DF \/[23]r))/;
 const comparable = ({ row }: ParsedRow): boolean =>
   !EXCLUDED.test(row.name) &&
   !UNLIKE_HOST.test(`${row.name} ${row.encoding}`) &&
-  (row.mean !== undefined || row.unit !== undefined || ROUTINES.test(row.name));
+  ((row.mean !== undefined && row.call === undefined) || row.unit !== undefined || ROUTINES.test(row.name));
 
-/** All shapes that exist. */
-export const shapes = (): Shape[] => {
+/** All shapes that exist and can be tried in user mode. */
+export const shapes = (): Shape[] => shapesOf(comparable);
+
+/** Shapes of system instructions that are translated and take any operands. */
+export const systemShapes = (): Shape[] => shapesOf(({ row }) => /^(IN|OUT|CLI|STI|PUSHF|POPF)$/.test(row.name));
+
+const shapesOf = (wanted: (parsed: ParsedRow) => boolean): Shape[] => {
   const out: Shape[] = [];
   for (const parsed of instructionPlan().parsed) {
-    if (!comparable(parsed)) continue;
+    if (!wanted(parsed)) continue;
     const { row, encoding } = parsed;
     for (const bits of [64, 32] as const) {
       if ((bits === 64 && row.not64 === true) || (bits === 32 && row.only64 === true)) continue;

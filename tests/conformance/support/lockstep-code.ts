@@ -1,6 +1,6 @@
 /** Random code from the instruction rows: branches lead to instructions, memory operands to data, sometimes to code. */
 import * as S from '../../../src/cpu/state.ts';
-import { shapes } from './cases.ts';
+import { shapes, systemShapes } from './cases.ts';
 import { encodeRow, type Shape } from './encode-row.ts';
 import { CODE_BASE, CODE_PAGES, DATA_BASE } from './lockstep.ts';
 import type { Random } from './random.ts';
@@ -8,7 +8,7 @@ import type { Random } from './random.ts';
 const PAGE = 4096;
 const CODE_BYTES = CODE_PAGES * PAGE;
 
-const all = shapes();
+const all = [...shapes(), ...systemShapes()];
 const ofBits = { 32: all.filter((s) => s.bits === 32), 64: all.filter((s) => s.bits === 64) } as const;
 const branches = {
   32: ofBits[32].filter((s) => s.parsed.operands.some((o) => o.letter === 'J')),
