@@ -17,6 +17,7 @@ import { Audit } from './hypercall.ts';
 import { hypercallTable } from './hypercalls/index.ts';
 import { VcpuMsrs } from './msr.ts';
 import { platformSinks } from './platform-sinks.ts';
+import type { PvControl } from './pv/pv-control.ts';
 import { PvDomain } from './pv/pv-domain.ts';
 import { PvVcpu } from './pv/pv-vcpu.ts';
 import { PvTrapOwner, upcallLine } from './pv/trap-owner.ts';
@@ -91,6 +92,8 @@ export class XenMachine {
   /** Event channels of the control domain, which the tool stack is. */
   readonly toolstack: EventChannels;
   readonly viridian: Viridian | undefined;
+  /** What a builder of PV domains uses. */
+  readonly pvControl: PvControl | undefined;
   private readonly devices: VcpuDevices[] = [];
   private readonly code: CodeCache;
   private remapped = false;
