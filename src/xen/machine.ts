@@ -160,7 +160,7 @@ export class XenMachine {
       forcedEmulation: config.forcedEmulation ?? false,
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
-    this.code.translateWith(interpreter.compile);
+    this.code.translateWith(interpreter.compiler);
     const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32) : undefined;
     domain.pv = pv;
     const sink = pv === undefined ? this.hvmSink() : new PvTrapSink(pv, this.policy);
