@@ -15,6 +15,7 @@ export interface GuestCpu {
   /** Power-up state. */
   reset(): void;
   flushTlb(global: boolean): void;
+  invalidatePage(linear: bigint): void;
   readonly protectedMode: boolean;
   readonly virtual8086: boolean;
   /** Executing 64-bit code. */

@@ -17,7 +17,7 @@ import { Audit } from './hypercall.ts';
 import { hypercallTable } from './hypercalls/index.ts';
 import { VcpuMsrs } from './msr.ts';
 import { platformSinks } from './platform-sinks.ts';
-import type { PvControl } from './pv/pv-control.ts';
+import { PvMemory } from './pv/mm/pv-memory.ts';
 import { PvDomain } from './pv/pv-domain.ts';
 import { PvVcpu } from './pv/pv-vcpu.ts';
 import { PvTrapOwner, upcallLine } from './pv/trap-owner.ts';
@@ -92,8 +92,6 @@ export class XenMachine {
   /** Event channels of the control domain, which the tool stack is. */
   readonly toolstack: EventChannels;
   readonly viridian: Viridian | undefined;
-  /** What a builder of PV domains uses. */
-  readonly pvControl: PvControl | undefined;
   private readonly devices: VcpuDevices[] = [];
   private readonly code: CodeCache;
   private remapped = false;
@@ -107,7 +105,11 @@ export class XenMachine {
     this.memory = new GuestMemory({
       cpuBytes: maxVcpus * STATE.CPU_BLOCK,
       codeBytes: config.codeBytes ?? DEFAULT_CODE_BYTES,
-      frames: maxPages + 2 * grantFrames + EXTRA_FRAMES,
+      frames:
+        maxPages +
+        2 * grantFrames +
+        EXTRA_FRAMES +
+        (isPv(config.type) ? PvMemory.overheadPages(config.type === 'pv64' ? 64 : 32, maxPages, maxVcpus) : 0),
     });
     if (config.cpuid !== undefined) this.policy.configure(config.cpuid);
     this.policy.viridian = (config.viridian ?? 0) !== 0;
@@ -160,9 +162,13 @@ export class XenMachine {
       forcedEmulation: config.forcedEmulation ?? false,
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
-    this.code.translateWith(interpreter.compiler);
+    this.code.translateWith(interpreter.compile);
     const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32) : undefined;
     domain.pv = pv;
+    if (pv !== undefined)
+      pv.mm.modifier.onWrite = (mfn, offset, length) => {
+        this.code.written(mfn, offset, length);
+      };
     const sink = pv === undefined ? this.hvmSink() : new PvTrapSink(pv, this.policy);
     const owner = pv === undefined ? {} : { owner: new PvTrapOwner(pv) };
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);

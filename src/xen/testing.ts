@@ -99,6 +99,7 @@ export class StubCpu implements GuestCpu {
     for (let at = 0; at < 0x1000; at += 8) this.set64(at, 0n);
   }
   flushTlb(): void {}
+  invalidatePage(): void {}
   raiseNmi(): void {
     this.nmis++;
     this.event = true;

@@ -56,9 +56,3 @@ export const physdev_unmap_pirq = struct('physdev_unmap_pirq', { domid: u16, pir
 export const physdev_get_free_pirq = struct('physdev_get_free_pirq', { type: s32, pirq: u32 });
 export const physdev_set_iopl = struct('physdev_set_iopl', { iopl: u32 });
 export const physdev_set_iobitmap = struct('physdev_set_iobitmap', { bitmap: handle, nr_ports: u32 });
-
-export const MMUEXT_PIN_L1_TABLE = 0;
-export const MMUEXT_PIN_L4_TABLE = 3;
-export const MMUEXT_UNPIN_TABLE = 4;
-/** A batch that was interrupted carries this bit in its count. */
-export const MMU_UPDATE_PREEMPTED = 0x8000_0000;

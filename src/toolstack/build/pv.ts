@@ -35,8 +35,7 @@ export function buildPv(input: PvInput): PvImage {
   const { kernel } = input;
   const parameters = pvParameters(kernel);
   if (parameters === undefined || !startsPv(parameters)) {
-    const other = kernel.pvhEntry === undefined ? '' : '; it can be started as PVH (type pvh)';
-    throw new BadInput('no-pv-entry', `not a PV kernel: ${describeNotes(kernel.notes)}${other}`);
+    throw new BadInput('no-pv-entry', `not a PV kernel: ${describeNotes(kernel.notes)}`);
   }
   checkParameters(parameters, kernel.elf.bits);
   const type = kernel.elf.machine === EM_X86_64 ? 'pv64' : 'pv32';

@@ -6,12 +6,16 @@ import { eventChannelOp } from './event-channel.ts';
 import { grantTableOp } from './grant-table.ts';
 import { hvmOp } from './hvm.ts';
 import { memoryOp } from './memory.ts';
+import { mmuUpdate } from './mmu-update.ts';
 import { mmuextOp } from './mmuext.ts';
 import { multicall } from './multicall.ts';
 import { physdevOp } from './physdev.ts';
 import { domctl, platformOp, sysctl, unavailable } from './privileged.ts';
 import { schedOp } from './sched.ts';
+import { setGdt } from './set-gdt.ts';
 import { setTimerOp } from './set-timer.ts';
+import { updateDescriptor } from './update-descriptor.ts';
+import { updateVaMapping, updateVaMappingOtherdomain } from './update-va-mapping.ts';
 import { vcpuOp } from './vcpu.ts';
 import { vmAssist } from './vm-assist.ts';
 import { xenVersion } from './xen-version.ts';
@@ -28,6 +32,11 @@ export function hypercallTable(more: readonly Hypercall[] = []): HypercallTable 
     vmAssist,
     vcpuOp,
     mmuextOp,
+    mmuUpdate,
+    setGdt,
+    updateDescriptor,
+    updateVaMapping,
+    updateVaMappingOtherdomain,
     schedOp,
     eventChannelOp,
     physdevOp,

@@ -1,35 +1,65 @@
-/** `xen:public/xen.h#HYPERVISOR_mmuext_op` of HVM guests: pinning is accepted and does nothing, the rest is refused. */
+/** `xen:public/xen.h#HYPERVISOR_mmuext_op`: pinning, roots, flushes, LDT. HVM guests may pin, which does nothing; the rest is refused to them. */
 import { EFAULT, EINVAL, EOPNOTSUPP } from '../../abi/xen/errno.ts';
-import { MMU_UPDATE_PREEMPTED, MMUEXT_PIN_L4_TABLE, MMUEXT_UNPIN_TABLE } from '../../abi/xen/misc.ts';
-import { struct, u32, ulong } from '../../abi/xen/struct.ts';
+import * as abi from '../../abi/xen/mmu.ts';
+import { u32 } from '../../abi/xen/struct.ts';
 import { __HYPERVISOR_mmuext_op } from '../../abi/xen/xen.ts';
-import { hypercall, partial } from '../hypercall.ts';
-import { targetSelf } from './common.ts';
-
-const mmuext_op = struct('mmuext_op', { cmd: u32, arg1: ulong, arg2: ulong });
+import type { HypercallContext, Result } from '../hypercall.ts';
+import { full, hypercall } from '../hypercall.ts';
+import { beginBatch, endBatch, enter, ownOnly } from '../pv/mm/hypercall-common.ts';
+import { addressOkay } from '../pv/mm/linear.ts';
+import { performMmuext } from '../pv/mm/mmuext-ops.ts';
+import { PARTIAL_WORK, STOPPED } from '../pv/mm/page-types.ts';
+import { rangeOkay, targetSelf } from './common.ts';
 
 /**
- * Arguments: list, count, where to put the number done, domain. EINVAL: continuation bit without one; ESRCH, EPERM: another domain; per entry EFAULT; EOPNOTSUPP: not pin
- * or unpin; EINVAL: no such frame. The number done is written in any case, EFAULT when it cannot be.
+ * Arguments: list, count, where to put the number done, domain. HVM: EINVAL: continuation bit without one; ESRCH, EPERM: another domain; per entry EFAULT; EOPNOTSUPP:
+ * not pin or unpin; EINVAL: no such frame; the number done is written in any case, EFAULT when it cannot be. PV: EFAULT: list out of range; ESRCH, EPERM: another
+ * domain; per entry EFAULT; ENOSYS: operation; what the operation answers.
  */
 export const mmuextOp = hypercall(
   __HYPERVISOR_mmuext_op,
   'xen:public/xen.h#HYPERVISOR_mmuext_op',
-  partial('HVM; PV is in the PV layer', { guests: 'hvm' }, (context) => {
-    const [list, countArg, donePointer, domid] = context.args;
-    const count = Number(BigInt.asUintN(32, countArg));
-    if ((count & MMU_UPDATE_PREEMPTED) !== 0) return -EINVAL;
-    const target = targetSelf(context, Number(BigInt.asUintN(16, domid)));
-    if (target !== 0) return target;
-    let done = 0;
-    let result = 0;
-    for (; done < count && result === 0; done += result === 0 ? 1 : 0) {
-      const op = context.copyFromGuest(mmuext_op, context.element(mmuext_op, list, done));
-      if (op === undefined) result = -EFAULT;
-      else if (op.cmd > MMUEXT_UNPIN_TABLE) result = -EOPNOTSUPP;
-      else if (op.cmd <= MMUEXT_PIN_L4_TABLE && context.domain.p2m.ramAt(Number(op.arg1)) === 0) result = -EINVAL;
-    }
-    if (donePointer !== 0n && !context.copyToGuest(u32, donePointer, done)) return -EFAULT;
-    return result;
-  }),
+  full({ guests: 'all' }, (context) => (context.domain.isHvm ? hvm(context) : pv(context))),
 );
+
+function hvm(context: HypercallContext): Result {
+  const [list, countArg, donePointer, domid] = context.args;
+  const count = Number(BigInt.asUintN(32, countArg));
+  if ((count & abi.MMU_UPDATE_PREEMPTED) !== 0) return -EINVAL;
+  const target = targetSelf(context, Number(BigInt.asUintN(16, domid)));
+  if (target !== 0) return target;
+  let done = 0;
+  let result = 0;
+  for (; done < count && result === 0; done += result === 0 ? 1 : 0) {
+    const op = context.copyFromGuest(abi.mmuext_op, context.element(abi.mmuext_op, list, done));
+    if (op === undefined) result = -EFAULT;
+    else if (op.cmd > abi.MMUEXT_UNPIN_TABLE) result = -EOPNOTSUPP;
+    else if (op.cmd <= abi.MMUEXT_PIN_L4_TABLE && context.domain.p2m.ramAt(Number(op.arg1)) === 0) result = -EINVAL;
+  }
+  if (donePointer !== 0n && !context.copyToGuest(u32, donePointer, done)) return -EFAULT;
+  return result;
+}
+
+function pv(context: HypercallContext): Result {
+  const { mm, pv } = enter(context);
+  const batch = beginBatch(context, mm);
+  if ('result' in batch) return batch.result;
+  const { list, count } = batch;
+  const size = BigInt(abi.mmuext_op.size(context.width));
+  if (!addressOkay(list) || !rangeOkay(context, list, BigInt(count) * size)) return -EFAULT;
+  const target = ownOnly(context, Number(BigInt.asUintN(16, context.args[3])));
+  if (target !== 0) return target;
+  let done = 0;
+  let result = 0;
+  for (; done < count; done++) {
+    if (mm.deferred.waiting || (done > 0 && mm.validator.preempt())) {
+      result = PARTIAL_WORK;
+      break;
+    }
+    const op = context.copyFromGuest(abi.mmuext_op, context.element(abi.mmuext_op, list, done));
+    result = op === undefined ? -EFAULT : performMmuext(context, mm, pv, op);
+    if (result !== 0) break;
+  }
+  const interrupted = result === PARTIAL_WORK || result === STOPPED;
+  return endBatch(context, mm, batch, done, size, interrupted ? 'again' : result);
+}
