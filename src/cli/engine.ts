@@ -1,5 +1,5 @@
 /** The real machine behind the commands: one domain under the hypervisor, served by the tool stack. */
-import { BadInput, launch, viridianBits } from '../toolstack/index.ts';
+import { BadInput, launch, ramBytes, viridianBits } from '../toolstack/index.ts';
 import { Control, DEFAULT_VERSION, type MachineConfig, RULES, Rules, type Shutdown, VERSIONS } from '../xen/index.ts';
 import type { Machine, RunObserver, RunOutcome, RunPlan } from './machine.ts';
 
@@ -87,12 +87,11 @@ const shutdownOf = ({ reason, message }: Shutdown): Partial<RunOutcome> => ({
 
 function create(plan: RunPlan, interpreter: Uint8Array<ArrayBuffer> | undefined): Control {
   const { image } = plan;
-  const populated = image.populate.reduce((sum, range) => sum + range.size, 0);
   const config: MachineConfig = {
     type: image.type,
     domid: DOMID,
     maxVcpus: image.maxVcpus,
-    maxMemory: populated + (plan.maxMemoryMib - plan.memoryMib) * MIB + SPARE_BYTES,
+    maxMemory: ramBytes(image) + (plan.maxMemoryMib - plan.memoryMib) * MIB + SPARE_BYTES,
     rules: new Rules(versionOf(plan.xen), plan.rules),
     uuid: Uint8Array.from(plan.uuid.replaceAll('-', '').match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
     viridian: viridianBits(plan.viridian),

@@ -1,5 +1,5 @@
 /** The machine as commands see it; engine.ts supplies the real one, tests a scripted one. */
-import type { DomainImage } from '../toolstack/index.ts';
+import type { GuestImage } from '../toolstack/index.ts';
 import type { Rule, XenMachine } from '../xen/index.ts';
 
 export type Engine = 'auto' | 'interpret' | 'translate';
@@ -8,7 +8,7 @@ export type Trace = (typeof TRACES)[number];
 
 /** Everything that decides a run: the same plan gives the same run. */
 export interface RunPlan {
-  readonly image: DomainImage;
+  readonly image: GuestImage;
   readonly name: string;
   readonly uuid: string;
   readonly memoryMib: number;

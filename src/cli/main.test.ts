@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { makeElf, makeNote, makePvhKernel, u32 } from '../../tests/support/make-elf.ts';
+import { makeElf, makeNote, makePvhKernel, makePvKernel, u32 } from '../../tests/support/make-elf.ts';
 import { COMMANDS } from './commands/index.ts';
 import { FileProblem, type Host, type Stop } from './host.ts';
 import type { Machine, RunObserver, RunOutcome, RunPlan } from './machine.ts';
@@ -42,6 +42,7 @@ const FILES: Readonly<Record<string, Uint8Array | 'directory' | 'secret'>> = {
       { type: 4, data: Uint8Array.of(...makeNote('Xen', 6, u32(0x41)), ...makeNote('Xen', 8, u32(0x42))) },
     ],
   }),
+  pv64: makePvKernel(64),
   big: makeElf({
     segments: [
       { paddr: 0x100000, data: Uint8Array.of(1), memorySize: 64 << 20 },
@@ -52,6 +53,7 @@ const FILES: Readonly<Record<string, Uint8Array | 'directory' | 'secret'>> = {
   'good.cfg': bytes(GOOD_CFG),
   guestfile: bytes(GOOD_CFG),
   'broken.cfg': bytes('name="g"\nkernel = kernel\n'),
+  'pv64.cfg': bytes('name="g"\nkernel="pv64"\n'),
   'pv.cfg': bytes('name="g"\nkernel="kernel"\n'),
   'hvm.cfg': bytes('name="g"\ntype="hvm"\nfirmware_override="firmware"\nvcpus=129\n'),
   'huge.cfg': bytes('name="g"\ntype="pvh"\nkernel="kernel"\nmemory=9999\n'),
@@ -143,22 +145,30 @@ for (const [argv, line] of [
   ['run binary', 'binary: neither a kernel image (ELF or bzImage) nor an xl configuration file'],
   ['run short', 'short: ELF header is cut off: 40 of 52 bytes'],
   ['run cut', /^cut: segment 1 needs 20 bytes at 0x\w+, the file has 130$/],
-  ['run firmware', /^firmware: no way in: it has no PVH entry note .*, and it has no Xen notes at all; .*--type hvm$/],
+  [
+    'run firmware',
+    /^firmware: no way in: it has neither a PVH entry note .*, and it has no Xen notes at all; .*--type hvm$/,
+  ],
   ['run pvkernel', /its Xen notes are GUEST_OS, LOADER/],
   ['run firmware --type pvh', /^firmware: not a PVH kernel: no PHYS32_ENTRY note/],
   ['run big --memory 32', /^big: the image needs memory up to 65 MiB \(0x4100000\), the guest has 32 MiB$/],
   ['run kernel --memory 1', /^kernel: the image needs memory up to/],
   ['run kernel --memory 0', '--memory 0: must be a whole number from 1 to 2048'],
   ['run kernel --memory 9999', '--memory 9999: must be a whole number from 1 to 2048'],
-  ['run kernel --vcpus 0', '--vcpus 0: must be a whole number from 1 to 128'],
-  ['run kernel --vcpus 129', '--vcpus 129: must be a whole number from 1 to 128'],
-  ['run kernel --vcpus two', '--vcpus two: must be a whole number from 1 to 128'],
+  ['run kernel --vcpus 0', '--vcpus 0: must be a whole number from 1 to 8192'],
+  ['run kernel --vcpus 129', 'kernel: 129 vCPUs: an HVM or PVH guest has 1 to 128'],
+  ['run kernel --vcpus 8193', '--vcpus 8193: must be a whole number from 1 to 8192'],
+  ['run kernel --vcpus two', '--vcpus two: must be a whole number from 1 to 8192'],
   ['run kernel --xen 3.4', '--xen 3.4: must be one of 4.18, 4.19'],
   ['run kernel --set some-rul=on', '--set some-rul=on: there is no rule some-rul; known are some-rule'],
   ['run kernel --set some-rule=maybe', '--set some-rule=maybe: the value of some-rule must be one of on, off'],
   ['run kernel --set some-rule', /the value of some-rule must be one of on, off$/],
   ['run kernel --engine fast', '--engine fast: must be one of auto, interpret'],
-  ['run kernel --type pv', '--type pv: must be one of pvh, hvm'],
+  [
+    'run kernel --type pv',
+    /^kernel: not a PV kernel: its Xen notes are PHYS32_ENTRY; it can be started as PVH \(type pvh\)$/,
+  ],
+  ['run kernel --type arm', '--type arm: must be one of pv, pvh, hvm'],
   ['run kernel --timeout soon', '--timeout soon: must be a number of seconds above 0, at most 1000000000'],
   ['run kernel --timeout 0', '--timeout 0: must be a number of seconds above 0, at most 1000000000'],
   ['run kernel --module nowhere', 'nowhere: no such file'],
@@ -172,7 +182,7 @@ for (const [argv, line] of [
   ['run', 'GUEST is missing'],
   ['run kernel another', 'unexpected argument another'],
   ['run broken.cfg', 'broken.cfg:2:10: expected a string, a number or a list, found kernel (a string needs quotes)'],
-  ['run pv.cfg', 'pv.cfg: PV guests cannot be run; type = "pvh" or "hvm" is needed'],
+  ['run pv.cfg', /^kernel: not a PV kernel: its Xen notes are PHYS32_ENTRY/],
   ['run hvm.cfg', 'hvm.cfg: 129 vCPUs: an HVM or PVH guest has 1 to 128'],
   ['run huge.cfg', 'huge.cfg: memory = 9999 MiB is more than can be given here (2048 MiB)'],
   ['run lost.cfg', 'nowhere: no such file'],
@@ -282,7 +292,17 @@ test('xenolith run: an unknown setting of an xl file is a warning with its line'
 
 test('xenolith run --type hvm: an image without notes is entered at its entry point', async () => {
   const { plan } = await xenolith('run firmware --type hvm');
-  assert.deepEqual([plan?.image.type, plan?.image.entry.eip], ['hvm', 0x100000]);
+  const { image } = plan!;
+  assert.deepEqual([image.type, image.type === 'hvm' && image.entry.eip], ['hvm', 0x100000]);
+});
+
+test('xenolith run: a kernel with PV notes only is a PV guest, also by its configuration and with many vCPUs', async () => {
+  for (const argv of ['run pv64', 'run pv64 --type pv', 'run pv64.cfg']) {
+    const { plan, err } = await xenolith(argv);
+    assert.deepEqual([plan?.image.type, err], ['pv64', '']);
+  }
+  const { plan } = await xenolith('run pv64 --vcpus 300');
+  assert.equal(plan?.image.maxVcpus, 300);
 });
 
 test('xenolith run --json: stdout is one document', async () => {

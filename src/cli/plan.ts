@@ -2,16 +2,21 @@
 import {
   BadInput,
   buildHvm,
+  buildPv,
   buildPvh,
   compressionOf,
   type DomainConfig,
   describeNotes,
+  type GuestImage,
   type GuestType,
+  HVM_MAX_VCPUS,
+  hasPvEntry,
   isBzImage,
   isElf,
   type Kernel,
   type ModuleInput,
   openKernel,
+  PV_MAX_VCPUS,
   readConfig,
 } from '../toolstack/index.ts';
 import { type Arguments, UsageError } from './command.ts';
@@ -20,7 +25,6 @@ import { type Machine, type RunPlan, TRACES } from './machine.ts';
 import { choiceOption, integerOption, secondsOption } from './options.ts';
 
 const DEFAULT_MEMORY_MIB = 128;
-const MAX_VCPUS = 128;
 /** Ports that the tool stack takes before the guest runs. */
 const SERVICE_PORTS = 2;
 /** A fixed identity, so that runs are alike. */
@@ -44,9 +48,9 @@ type Request = Partial<DomainConfig> & {
 
 /** Throws {@link UsageError}, `FileProblem` or `BadInput`. Options are checked first, then files. */
 export function makePlan(args: Arguments, host: Host, machine: Machine): Planned {
-  const vcpus = integerOption(args, 'vcpus', 1, MAX_VCPUS);
+  const vcpus = integerOption(args, 'vcpus', 1, PV_MAX_VCPUS);
   const memory = integerOption(args, 'memory', 1, machine.maximumMemoryMib);
-  const type = choiceOption(args, 'type', ['pvh', 'hvm'] as const);
+  const type = choiceOption(args, 'type', ['pv', 'pvh', 'hvm'] as const);
   const engine = choiceOption(args, 'engine', machine.engines) ?? 'auto';
   const trace = choiceOption(args, 'trace', TRACES);
   const timeout = secondsOption(args, 'timeout');
@@ -64,8 +68,6 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
   }
   if (memoryMib < 1) throw new UsageError(`${request.file}: memory = ${memoryMib}: a guest needs at least 1 MiB`);
   const maxVcpus = vcpus ?? request.maxVcpus ?? 1;
-  if (maxVcpus < 1 || maxVcpus > MAX_VCPUS)
-    throw new UsageError(`${request.file}: ${maxVcpus} vCPUs: an HVM or PVH guest has 1 to ${MAX_VCPUS}`);
   const ports = request.maxEventChannels ?? Number.POSITIVE_INFINITY;
   if (ports < SERVICE_PORTS)
     throw new UsageError(
@@ -74,12 +76,13 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
   const cmdline = args.values.get('cmdline')?.[0] ?? request.cmdline;
   const kernel = inFile(request.kernelPath, () => openKernel(request.kernelFile, host.decompress));
   const guestType = chooseType(request, type, kernel);
+  const most = guestType === 'pv' ? PV_MAX_VCPUS : HVM_MAX_VCPUS;
+  if (maxVcpus < 1 || maxVcpus > most) {
+    const kind = guestType === 'pv' ? 'a PV guest' : 'an HVM or PVH guest';
+    throw new UsageError(`${request.file}: ${maxVcpus} vCPUs: ${kind} has 1 to ${most}`);
+  }
   const common = { memoryMib, maxVcpus, vcpus: vcpus ?? request.vcpus ?? 1, modules };
-  const image = inFile(request.kernelPath, () =>
-    guestType === 'hvm'
-      ? buildHvm({ firmware: kernel, ...common })
-      : buildPvh({ kernel, ...common, ...(cmdline === undefined ? {} : { cmdline }) }),
-  );
+  const image = inFile(request.kernelPath, () => buildGuest(guestType, kernel, common, cmdline));
   const warnings = [...(request.warnings ?? [])];
   if (guestType === 'hvm' && cmdline !== undefined) warnings.push('the command line is not passed to HVM firmware');
   return {
@@ -103,6 +106,17 @@ export function makePlan(args: Arguments, host: Host, machine: Machine): Planned
     warnings,
     ...(wallTimeout === undefined ? {} : { wallTimeout }),
   };
+}
+
+function buildGuest(
+  type: GuestType,
+  kernel: Kernel,
+  common: { memoryMib: number; maxVcpus: number; vcpus: number; modules: readonly ModuleInput[] },
+  cmdline: string | undefined,
+): GuestImage {
+  if (type === 'hvm') return buildHvm({ firmware: kernel, ...common });
+  const input = { kernel, ...common, ...(cmdline === undefined ? {} : { cmdline }) };
+  return type === 'pv' ? buildPv(input) : buildPvh(input);
 }
 
 function pick<K extends keyof Request>(request: Request, keys: readonly K[]): Pick<Request, K> {
@@ -154,7 +168,6 @@ function readGuest(path: string, host: Host): Request {
 }
 
 function imageOf(config: DomainConfig, path: string): string {
-  if (config.type === 'pv') throw new UsageError(`${path}: PV guests cannot be run; type = "pvh" or "hvm" is needed`);
   if (config.type === 'hvm') {
     // A kernel may be given in place of firmware, as for direct boot.
     const image = config.firmware ?? config.kernel;
@@ -178,13 +191,14 @@ function readModules(request: Request, paths: readonly string[], host: Host): Mo
   return [...ramdisk, ...paths].map((path) => ({ bytes: host.readFile(path) }));
 }
 
-/** `--type`, or what the configuration says, or PVH when the image has an entry for it. */
-function chooseType(request: Request, option: 'pvh' | 'hvm' | undefined, kernel: Kernel): Exclude<GuestType, 'pv'> {
-  if (option !== undefined) return option;
-  if (request.type === 'pvh' || request.type === 'hvm') return request.type;
+/** `--type`, or what the configuration says, or what the image has an entry for: PVH before PV. */
+function chooseType(request: Request, option: GuestType | undefined, kernel: Kernel): GuestType {
+  const said = option ?? request.type;
+  if (said !== undefined) return said;
   if (kernel.pvhEntry !== undefined) return 'pvh';
+  if (hasPvEntry(kernel)) return 'pv';
   throw new UsageError(
-    `${request.kernelPath}: no way in: it has no PVH entry note (PHYS32_ENTRY, type 18), and ${describeNotes(kernel.notes)}; an image made to be HVM firmware needs --type hvm`,
+    `${request.kernelPath}: no way in: it has neither a PVH entry note (PHYS32_ENTRY, type 18) nor those of a PV kernel (XEN_VERSION, LOADER), and ${describeNotes(kernel.notes)}; an image made to be HVM firmware needs --type hvm`,
   );
 }
 

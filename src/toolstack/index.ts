@@ -21,7 +21,15 @@ export { buildPvh, type ModuleInput, type PvhInput } from './build/pvh.ts';
 export { type Action, type DomainConfig, type GuestType, readConfig } from './cfg/config.ts';
 export { viridianBits } from './cfg/viridian.ts';
 export { Console, type ConsolePort } from './console/console.ts';
-export { type DomainControl, type LaunchOptions, launch, type Services } from './launch.ts';
+export {
+  type DomainControl,
+  type GuestImage,
+  type LaunchOptions,
+  launch,
+  ramBytes,
+  type Services,
+} from './launch.ts';
+export type { PvControl } from './launch-pv.ts';
 export { type DomainNodes, fillDomainNodes } from './xenstore/domain-nodes.ts';
 export { RingServer } from './xenstore/ring-server.ts';
 export { Store } from './xenstore/store.ts';

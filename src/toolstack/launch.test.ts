@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { makePvhKernel } from '../../tests/support/make-elf.ts';
+import { makeNote, makePvhKernel, makePvKernel, u64 } from '../../tests/support/make-elf.ts';
 import { type Port, port } from '../base/int.ts';
 import { openKernel } from './build/kernel.ts';
+import { buildPv } from './build/pv.ts';
 import { buildPvh } from './build/pvh.ts';
 import { fromLatin1, latin1, viewOf } from './bytes.ts';
 import { type DomainControl, launch } from './launch.ts';
+import type { PvControl } from './launch-pv.ts';
 import { decodeMessage, encodeMessage } from './xenstore/wire.ts';
 
 /** A control that keeps pages in a map and remembers what it was asked. */
@@ -15,6 +17,19 @@ function fakeControl() {
   const params = new Map<number, bigint>();
   const senders: (() => void)[] = [];
   const page = (frame: number): Uint8Array | undefined => pages.get(frame);
+  const mfnOf = (pfn: number): number => 0x4000 + (pfn ^ 3);
+  const pv: PvControl = {
+    sharedInfo: 0x99,
+    populate: (count) => {
+      for (let pfn = 0; pfn < count; pfn++) pages.set(mfnOf(pfn), new Uint8Array(4096));
+    },
+    machineFrame: mfnOf,
+    bytes: (mfn) => pages.get(mfn)!,
+    writeHypercallPage: (mfn) => void log.push(`hypercalls ${mfn.toString(16)}`),
+    pinRoot: (mfn) => void log.push(`pin ${mfn.toString(16)}`),
+    resetSharedInfo: () => void log.push('shared info'),
+    setContext: (context) => void log.push(`context ${context.length}`),
+  };
   const control: DomainControl = {
     populate: ({ start, size }) => {
       for (let frame = start / 4096; frame < (start + size) / 4096; frame++) pages.set(frame, new Uint8Array(4096));
@@ -28,6 +43,9 @@ function fakeControl() {
     allocateChannel: (onSend) => port(senders.push(onSend)),
     notify: (to: Port) => void log.push(`notify ${to}`),
     page,
+    get pv(): PvControl {
+      return pv;
+    },
   };
   return { control, log, params, senders, page };
 }
@@ -80,4 +98,42 @@ test('launch: every write lands in populated memory and the rings are served on 
     services.store.apply((view) => view.read('/local/domain/1/console/port', 0)),
     '4',
   );
+});
+
+test('launch: a PV domain gets its frames, pages that name them, a pinned root and registers; then its rings work', () => {
+  const { control, log, senders, page } = fakeControl();
+  const image = buildPv({
+    kernel: openKernel(
+      makePvKernel(64, { code: new Uint8Array(5000).fill(0x90), notes: [makeNote('Xen', 2, u64(0x102000n))] }),
+      () => undefined,
+    ),
+    memoryMib: 8,
+    vcpus: 1,
+    maxVcpus: 1,
+    modules: [],
+  });
+  let output = '';
+  launch(control, image, {
+    domid: 1,
+    name: 'g',
+    uuid: '00000000-0000-4000-8000-000000000001',
+    memoryMib: 8,
+    maxMemoryMib: 16,
+    output: (bytes) => {
+      output += latin1(bytes);
+    },
+  });
+  const machineFrame = (pfn: number): number => 0x4000 + (pfn ^ 3);
+  const root = machineFrame(image.tables[0]!.pfn).toString(16);
+  assert.deepEqual(log.splice(0), ['map of 1', 'hypercalls 4101', `pin ${root}`, 'shared info', 'context 5168']);
+  assert.deepEqual([page(machineFrame(0x100))![4095], page(machineFrame(0x101))![903]], [0x90, 0x90]);
+  const info = viewOf(page(machineFrame(image.startInfo))!);
+  const console = Number(info.getBigUint64(72, true));
+  assert.equal(console, machineFrame(image.console));
+  assert.deepEqual([info.getUint32(64, true), info.getUint32(80, true)], [1, 2]);
+  const ring = page(console)!;
+  ring.set(fromLatin1('hi'), 1024);
+  viewOf(ring).setUint32(3084, 2, true);
+  senders[1]!();
+  assert.equal(output, 'hi');
 });

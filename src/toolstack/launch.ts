@@ -1,7 +1,9 @@
 /** Brings a built domain to life through what a hypervisor offers its tool stack, and serves its rings. */
 import type { Gfn, Port } from '../base/int.ts';
 import type { DomainImage, EntryContext, MemoryRegion, PhysicalRange } from './build/image.ts';
+import type { PvImage } from './build/pv-image.ts';
 import { Console } from './console/console.ts';
+import { type PvControl, placePv } from './launch-pv.ts';
 import { fillDomainNodes } from './xenstore/domain-nodes.ts';
 import { RingServer } from './xenstore/ring-server.ts';
 import { Store } from './xenstore/store.ts';
@@ -21,8 +23,10 @@ export interface DomainControl {
   allocateChannel(onSend: () => void): Port;
   /** Raises the guest's end of a shared port. */
   notify(port: Port): void;
-  /** The page behind a frame as it is now, or undefined. */
+  /** The page behind a frame as it is now, or undefined. PV: a machine frame. */
   page(gfn: Gfn): Uint8Array | undefined;
+  /** What only PV domains have; throws for others. */
+  readonly pv: PvControl;
 }
 
 export interface LaunchOptions {
@@ -45,38 +49,58 @@ export interface Services {
   service(): void;
 }
 
+/** A domain ready to be loaded, translated or PV. */
+export type GuestImage = DomainImage | PvImage;
+
+/** Bytes of RAM that a new domain owns. */
+export const ramBytes = (image: GuestImage): number =>
+  'populate' in image ? image.populate.reduce((sum, range) => sum + range.size, 0) : image.pages * 4096;
+
+/** A domain whose memory is filled but for its ports. */
+export interface Placed {
+  readonly storeGfn: Gfn;
+  readonly consoleGfn: Gfn;
+  /** Tells the guest the ports of its store and console. */
+  setPorts(store: Port, console: Port): void;
+  /** Sets the registers of the first vCPU. */
+  start(): void;
+}
+
 /** Loads the image, sets everything up as xl does and leaves the domain ready to be unpaused. */
-export function launch(control: DomainControl, image: DomainImage, options: LaunchOptions): Services {
-  for (const range of image.populate) control.populate(range);
-  for (const { gpa, bytes } of image.writes) control.write(gpa, bytes);
-  control.setMemoryMap(image.memoryMap);
-  for (const [index, value] of image.hvmParams) control.setHvmParam(index, value);
+export function launch(control: DomainControl, image: GuestImage, options: LaunchOptions): Services {
+  const placed = 'populate' in image ? placeTranslated(control, image) : placePv(control, image, options);
 
   const store = new Store();
-  const xenstore = new RingServer(store, options.domid, () => control.page(image.storeGfn));
-  const terminal = new Console({ page: () => control.page(image.consoleGfn), output: options.output });
+  const xenstore = new RingServer(store, options.domid, () => control.page(placed.storeGfn));
+  const terminal = new Console({ page: () => control.page(placed.consoleGfn), output: options.output });
   const serveStore = (): void => {
     if (xenstore.service()) control.notify(storePort);
   };
   const serveConsole = (): void => {
     if (terminal.service()) control.notify(consolePort);
   };
-  let [storePort, consolePort] = connect(control, serveStore, serveConsole);
+  /** Store first, so that the ports are 1 and 2 as with xl. */
+  const connect = (): [store: Port, console: Port] => {
+    const ports: [Port, Port] = [control.allocateChannel(serveStore), control.allocateChannel(serveConsole)];
+    placed.setPorts(...ports);
+    return ports;
+  };
+  let [storePort, consolePort] = connect();
   fillDomainNodes(store, {
     domid: options.domid,
     name: options.name,
     uuid: options.uuid,
-    type: image.type,
+    type: image.type === 'pv64' || image.type === 'pv32' ? 'pv' : image.type,
     memoryMib: options.memoryMib,
     maxMemoryMib: options.maxMemoryMib,
     vcpus: image.vcpus,
     maxVcpus: image.maxVcpus,
-    storeGfn: image.storeGfn,
+    storeGfn: placed.storeGfn,
     storePort,
-    consoleGfn: image.consoleGfn,
+    consoleGfn: placed.consoleGfn,
     consolePort,
   });
-  control.setEntry(image.entry);
+  placed.start();
   return {
     store,
     input: (bytes) => {
@@ -85,7 +109,7 @@ export function launch(control: DomainControl, image: DomainImage, options: Laun
     },
     reconnect: () => {
       xenstore.forget();
-      [storePort, consolePort] = connect(control, serveStore, serveConsole);
+      [storePort, consolePort] = connect();
       store.apply((view) => {
         view.write(`/local/domain/${options.domid}/store/port`, String(storePort), 0);
         view.write(`/local/domain/${options.domid}/console/port`, String(consolePort), 0);
@@ -98,15 +122,19 @@ export function launch(control: DomainControl, image: DomainImage, options: Laun
   };
 }
 
-/** Ports for the store and the console, in this order, so that they are 1 and 2 as with xl. */
-function connect(
-  control: DomainControl,
-  serveStore: () => void,
-  serveConsole: () => void,
-): [store: Port, console: Port] {
-  const storePort = control.allocateChannel(serveStore);
-  const consolePort = control.allocateChannel(serveConsole);
-  control.setHvmParam(HVM_PARAM_STORE_EVTCHN, BigInt(storePort));
-  control.setHvmParam(HVM_PARAM_CONSOLE_EVTCHN, BigInt(consolePort));
-  return [storePort, consolePort];
+/** HVM and PVH: pages at guest frames, parameters for what the guest must be told. */
+function placeTranslated(control: DomainControl, image: DomainImage): Placed {
+  for (const range of image.populate) control.populate(range);
+  for (const { gpa, bytes } of image.writes) control.write(gpa, bytes);
+  control.setMemoryMap(image.memoryMap);
+  for (const [index, value] of image.hvmParams) control.setHvmParam(index, value);
+  return {
+    storeGfn: image.storeGfn,
+    consoleGfn: image.consoleGfn,
+    setPorts: (store, console) => {
+      control.setHvmParam(HVM_PARAM_STORE_EVTCHN, BigInt(store));
+      control.setHvmParam(HVM_PARAM_CONSOLE_EVTCHN, BigInt(console));
+    },
+    start: () => control.setEntry(image.entry),
+  };
 }

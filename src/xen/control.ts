@@ -9,6 +9,7 @@ import { STATE } from '../cpu/index.ts';
 import type { MemoryMapEntry, Shutdown } from './domain.ts';
 import { connectService } from './evtchn/host.ts';
 import { type MachineConfig, XenMachine } from './machine.ts';
+import type { PvControl } from './pv/pv-control.ts';
 import type { RunLimit, Stop } from './scheduler.ts';
 import { softReset } from './soft-reset.ts';
 import { VPF_down } from './vcpu.ts';
@@ -97,6 +98,13 @@ export class Control {
     cpu.updateMode((entry.cs.attributes >> 5) & 3);
     vcpu.isInitialised = true;
     vcpu.clearPauseFlags(VPF_down);
+  }
+
+  /** What building a PV domain takes. Throws a RangeError for other domains. */
+  get pv(): PvControl {
+    const { pvControl } = this.machine;
+    if (pvControl === undefined) throw new RangeError('this is not a PV domain');
+    return pvControl;
   }
 
   /** Sets a parameter with the tool stack's rights. */

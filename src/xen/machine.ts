@@ -18,6 +18,7 @@ import { hypercallTable } from './hypercalls/index.ts';
 import { VcpuMsrs } from './msr.ts';
 import { platformSinks } from './platform-sinks.ts';
 import { PvMemory } from './pv/mm/pv-memory.ts';
+import type { PvControl } from './pv/pv-control.ts';
 import { PvDomain } from './pv/pv-domain.ts';
 import { PvVcpu } from './pv/pv-vcpu.ts';
 import { PvTrapOwner, upcallLine } from './pv/trap-owner.ts';
@@ -92,6 +93,8 @@ export class XenMachine {
   /** Event channels of the control domain, which the tool stack is. */
   readonly toolstack: EventChannels;
   readonly viridian: Viridian | undefined;
+  /** What a builder of PV domains uses. */
+  readonly pvControl: PvControl | undefined;
   private readonly devices: VcpuDevices[] = [];
   private readonly code: CodeCache;
   private remapped = false;
@@ -162,7 +165,7 @@ export class XenMachine {
       forcedEmulation: config.forcedEmulation ?? false,
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
-    this.code.translateWith(interpreter.compile);
+    this.code.translateWith(interpreter.compiler);
     const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32) : undefined;
     domain.pv = pv;
     if (pv !== undefined)

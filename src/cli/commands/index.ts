@@ -10,7 +10,7 @@ export interface CommandEntry {
 export const COMMANDS: readonly CommandEntry[] = [
   {
     name: 'run',
-    summary: 'run a guest: a PVH kernel, HVM firmware, or an xl configuration file',
+    summary: 'run a guest: a PVH or PV kernel, HVM firmware, or an xl configuration file',
     load: async () => (await import('./run.ts')).run,
   },
   {

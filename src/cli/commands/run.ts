@@ -10,7 +10,7 @@ import { describeEnd, exitCode, isCrash, SHUTDOWN_NAMES, type Verdict, VerdictRe
 
 export const run: Command = {
   name: 'run',
-  summary: 'run a guest: a PVH kernel, HVM firmware, or an xl configuration file',
+  summary: 'run a guest: a PVH or PV kernel, HVM firmware, or an xl configuration file',
   operands: 'GUEST',
   operandCount: [1, 1],
   options: [

@@ -2,8 +2,9 @@
  * Code cache: decoded records, found by physical page, mode and offset in the page.
  *
  * Each page of code has, per mode, a table of 4096 record addresses in linear memory that the interpreter indexes itself. A store
- * to a page that has records drops them when it touches bytes that were decoded (in units of 64 bytes). An
- * instruction that crosses a page belongs to two pages and is looked up by TypeScript each time, which checks both mappings.
+ * that hits decoded bytes unlinks the records of just those instructions: their table entries become empty, and the records
+ * themselves lead to a look-up, so that whoever is among them notices. An instruction that crosses a page belongs to two pages and is
+ * looked up by TypeScript each time, which checks both mappings.
  */
 import type { Cpu } from '../cpu.ts';
 import { REGION_SLOTS } from '../interpret/slots.ts';
@@ -15,32 +16,20 @@ import { fault, GP, GuestFault, UD } from '../system/fault.ts';
 import { type Block, discover } from '../translate/discover.ts';
 import { type CodeSize, type Decoded, Decoder } from './decoder.ts';
 import { type Insn, plainInsn } from './insn.ts';
-import { R_IMMEDIATE, R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
+import { CodePage, type Region, regionCovers } from './page.ts';
+import { R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
+import { BLOCK_BYTES, CodeSpace } from './space.ts';
 
 const PAGE = 4096;
-/** Per byte of a page: record address u32, then arrivals or (bit 31 set) the region that begins there, u32. */
-const TABLE_BYTES = PAGE * 8;
+/** Most bytes an instruction has, and most that decoding looks at. */
+const LONGEST = 15;
 /** A straight run longer than this is cut. */
 const MAX_RUN = 64;
-
-/** What the cache knows of one page of host memory. */
-interface CodePage {
-  readonly host: number;
-  /** Record tables by mode key; 0 is none. */
-  readonly tables: Map<number, number>;
-  /** Bit n of low/high: bytes 64n.. of the page were decoded. */
-  coveredLow: number;
-  coveredHigh: number;
-  crossing: Map<number, CrossingCode>;
-  /** Pages whose last instruction reaches into this one. */
-  readonly reachedFrom: Set<CodePage>;
-}
-
-/** An instruction whose bytes lie in two pages. */
-export interface CrossingCode {
-  readonly second: number;
-  readonly record: number;
-}
+/** WebAssembly of live regions, in bytes of their modules; compiled, it takes some ten times that. */
+const REGION_BYTES = 8 << 20;
+/** A page is translated while it is less unsettled than this; a region that was hit by a store adds so much. */
+const UNSETTLED = 64,
+  UNSETTLED_BY = 16;
 
 const undefinedRow = routine('(undefined)', '0F 0B', '', {}, (cpu, insn) => {
   const start = cpu.get64(S.CS_BASE) + cpu.rip;
@@ -54,45 +43,102 @@ const tooLongRow = routine('(over 15 bytes)', '0F 0B', '', {}, () => {
   throw fault(GP, 0);
 });
 
-/** Compiles a region into a slot of the interpreter's table. */
-export type RegionCompiler = (slot: number, blocks: readonly Block[], entry: number, mode: number) => void;
+/** Makes regions; a slot is a place in the interpreter's table. */
+export interface RegionCompiler {
+  /** Compiles a region into a slot; size of the module in bytes. */
+  compile(slot: number, blocks: readonly Block[], entry: number, mode: number): number;
+  /** Nothing leads to a slot any more: what is in it can go. */
+  release(slot: number): void;
+}
+
+/** What happened so far. */
+export interface CodeCounts {
+  /** Look-ups that ended in TypeScript, and records made. */
+  lookups: number;
+  records: number;
+  /** Regions made, bytes of their modules, and regions dropped: hit by a store, or to make room. */
+  regions: number;
+  regionBytes: number;
+  regionsHit: number;
+  regionsEvicted: number;
+  /** Stores that hit decoded code, pages dropped because many missed it, and blocks reused. */
+  hits: number;
+  pagesDropped: number;
+  evicted: number;
+  /** Times everything was dropped. */
+  flushes: number;
+}
 
 export class CodeCache {
+  readonly counts: CodeCounts = {
+    lookups: 0,
+    records: 0,
+    regions: 0,
+    regionBytes: 0,
+    regionsHit: 0,
+    regionsEvicted: 0,
+    hits: 0,
+    pagesDropped: 0,
+    evicted: 0,
+    flushes: 0,
+  };
   private readonly pages = new Map<number, CodePage>();
+  /** By page of linear memory: it has decoded code. */
   private readonly marked = new Uint8Array(1 << 20);
-  private readonly insns: Insn[] = [];
-  /** Instructions with a meaning that may leave the rest to a routine, by record. */
-  private readonly usual = new Map<number, Insn>();
+  /** Instructions whose records lead to a routine, always or sometimes, by record. */
+  private readonly insns = new Map<number, Insn>();
   private readonly cpus: Cpu[] = [];
   private readonly decoder: Decoder;
   private readonly view: DataView;
   private readonly bytes: Uint8Array;
   private readonly words: Uint32Array;
   private readonly begin: number;
-  private readonly end: number;
-  private next: number;
+  private readonly space: CodeSpace;
+  /** By record: address of the table entry that leads to it; 0 is none. */
+  private readonly places: Uint32Array;
+  /** Page and key of records that cross a page. */
+  private readonly crossings = new Map<number, { readonly page: CodePage; readonly key: number }>();
   private readonly straddle = new Uint8Array(32);
-  /** Times everything was dropped because the cache was full. */
-  flushes = 0;
-  /** Regions made so far. */
-  translated = 0;
-  private regions = 0;
   private compiler: RegionCompiler | undefined;
+  /** Live regions, oldest first, and the bytes of their modules. */
+  private readonly regions = new Map<number, Region>();
+  private regionBytes = 0;
+  private readonly freeSlots: number[] = [];
 
   constructor(memory: WebAssembly.Memory, begin: number, size: number, options: { forcedEmulation: boolean }) {
     this.view = new DataView(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Uint32Array(memory.buffer);
     this.begin = begin;
-    this.end = begin + size;
-    this.next = begin;
+    this.places = new Uint32Array(size / RECORD_SIZE);
+    this.space = new CodeSpace(begin, size, (kind, address) => {
+      this.counts.evicted++;
+      if (kind === 'table') this.dropTable(address);
+      else this.dropRecords(address);
+    });
     this.decoder = new Decoder(options);
+    for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.freeSlots.push(slot);
   }
 
-  /** Lets hot code be translated: `compile` turns a region's module into an entry in the interpreter's table. */
+  /** Lets hot code be translated. */
   translateWith(compiler: RegionCompiler): void {
     this.compiler = compiler;
   }
+
+  attach(cpu: Cpu): void {
+    this.cpus.push(cpu);
+  }
+
+  insnOf(record: number): Insn {
+    return this.insns.get(record)!;
+  }
+
+  /** Regions that exist, and the bytes of their modules. */
+  get live(): { readonly regions: number; readonly bytes: number; readonly blocks: number } {
+    return { regions: this.regions.size, bytes: this.regionBytes, blocks: this.space.used };
+  }
+
+  // ---- translation ----
 
   /** The place at RIP is hot: translates the region that begins there, if one can. */
   translate(cpu: Cpu): void {
@@ -104,25 +150,62 @@ export class CodeCache {
     const table = page?.tables.get(mode);
     if (page === undefined || table === undefined) return;
     const entry = Number(linear & 0xfffn);
-    const blocks = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0);
-    if (blocks.length === 0) return;
-    if (this.regions >= REGION_SLOTS) {
-      this.flush();
+    const place = (table + entry * 8 + 4) >>> 2;
+    if (page.unsettled >= UNSETTLED) {
+      page.unsettled--;
+      this.words[place] = 0;
       return;
     }
-    for (const block of blocks) this.cover(page, block.offset, block.end);
-    const slot = this.regions++;
-    this.compiler(slot, blocks, entry, mode);
-    this.words[(table + entry * 8 + 4) >>> 2] = (0x8000_0000 | slot) >>> 0;
-    this.translated++;
+    const blocks = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0);
+    if (blocks.length === 0) return;
+    if (this.freeSlots.length === 0 || this.regionBytes >= REGION_BYTES) this.evictRegions();
+    const slot = this.freeSlots.pop()!;
+    const ranges: number[] = [];
+    for (const { offset, end } of blocks) {
+      page.cover(offset, end);
+      if (ranges[ranges.length - 1] === offset) ranges[ranges.length - 1] = end;
+      else ranges.push(offset, end);
+    }
+    const bytes = this.compiler.compile(slot, blocks, entry, mode);
+    const region: Region = { slot, page, table, entry, ranges, bytes };
+    this.regions.set(slot, region);
+    page.regions.add(region);
+    this.regionBytes += bytes;
+    this.words[place] = (0x8000_0000 | slot) >>> 0;
+    this.counts.regions++;
+    this.counts.regionBytes += bytes;
   }
 
-  attach(cpu: Cpu): void {
-    this.cpus.push(cpu);
+  /** Drops the older half of all regions. */
+  private evictRegions(): void {
+    const wanted = this.regions.size >> 1;
+    for (const region of this.regions.values()) {
+      if (this.regions.size <= wanted) break;
+      this.counts.regionsEvicted++;
+      this.release(region);
+    }
   }
 
-  insnOf(record: number): Insn {
-    return this.usual.get(record) ?? this.insns[Number(this.view.getBigInt64(record + R_IMMEDIATE, true))];
+  /** Nothing leads to a region any more; one that is being executed goes on until it leaves. */
+  private release(region: Region): void {
+    const { slot, page, table, entry, bytes } = region;
+    this.words[(table + entry * 8 + 4) >>> 2] = 0;
+    page.regions.delete(region);
+    this.regions.delete(slot);
+    this.regionBytes -= bytes;
+    this.freeSlots.push(slot);
+    this.compiler?.release(slot);
+  }
+
+  // ---- stores ----
+
+  /** Bytes of a page at a host address were decoded or translated; `size` does not reach beyond the page. */
+  holds(host: number, offset: number, size: number): boolean {
+    if (this.marked[host >>> 12] === 0) return false;
+    const page = this.pages.get(host)!;
+    if (page.covers(offset, offset + size)) return true;
+    if (++page.stores >= page.patience) this.dropData(page);
+    return false;
   }
 
   /** The page at a host address has decoded code. */
@@ -130,53 +213,176 @@ export class CodeCache {
     return this.marked[host >>> 12] !== 0;
   }
 
-  /** Drops everything; every vCPU looks its code up anew. */
-  flush(): void {
-    for (const page of this.pages.values()) this.marked[page.host >>> 12] = 0;
-    this.pages.clear();
-    this.insns.length = 0;
-    this.usual.clear();
-    this.regions = 0;
-    this.next = this.begin;
-    this.flushes++;
-    for (const cpu of this.cpus) cpu.mem.flushCode();
-  }
-
-  /** A store to a guest frame happened; true when decoded code was dropped. */
+  /** A store to a guest frame happened; true when translated code was dropped, which may be running. */
   written(frame: number, offset: number, size: number): boolean {
     const host = this.cpus[0].physical.page(frame, false);
     if (host === 0 || this.marked[host >>> 12] === 0) return false;
-    const page = this.pages.get(host);
-    if (page === undefined) return false;
-    let touched = false;
-    for (let unit = offset >>> 6; unit <= (offset + size - 1) >>> 6 && unit < 64; unit++)
-      touched ||= ((unit < 32 ? page.coveredLow >>> unit : page.coveredHigh >>> (unit - 32)) & 1) !== 0;
-    if (touched) this.drop(page);
-    return touched;
+    const page = this.pages.get(host)!;
+    if (!page.covers(offset, offset + size)) return false;
+    this.counts.hits++;
+    return this.invalidate(page, offset, offset + size);
   }
 
-  private drop(page: CodePage): void {
-    this.pages.delete(page.host);
+  /** Unlinks what was made from a range of a page; true when a region was. */
+  private invalidate(page: CodePage, from: number, to: number): boolean {
+    let low = from,
+      high = to;
+    for (const table of page.tables.values())
+      for (let at = Math.max(0, from - LONGEST + 1); at < to; at++) {
+        const place = table + at * 8;
+        const record = this.words[place >>> 2];
+        if (record === 0) continue;
+        const end = at + this.bytes[record + R_LENGTH];
+        if (end <= from) continue;
+        if (at < low) low = at;
+        if (end > high) high = end;
+        this.unlink(record);
+        // What will be there is other code.
+        if (this.words[(place + 4) >>> 2] < 0x8000_0000) this.words[(place + 4) >>> 2] = 0;
+      }
+    let translated = false;
+    for (const region of page.regions)
+      if (regionCovers(region, from, to)) {
+        translated = true;
+        low = Math.min(low, ...region.ranges);
+        high = Math.max(high, ...region.ranges);
+        page.unsettled += UNSETTLED_BY;
+        this.counts.regionsHit++;
+        this.release(region);
+      }
+    if (to > PAGE - LONGEST + 1) this.dropCrossing(page, (key) => key % PAGE < to);
+    if (from < LONGEST)
+      for (const other of page.reachedFrom)
+        this.dropCrossing(other, (key) => other.crossing.get(key)!.second === page.host);
+    this.recover(page, low, Math.min(PAGE, high));
+    return translated;
+  }
+
+  /** Finds out anew which bytes of a range are part of code. */
+  private recover(page: CodePage, from: number, to: number): void {
+    page.uncover(from, to);
+    for (const table of page.tables.values())
+      for (let at = Math.max(0, from - LONGEST + 1); at < to; at++) {
+        const record = this.words[(table + at * 8) >>> 2];
+        if (record !== 0) page.cover(at, Math.min(PAGE, at + this.bytes[record + R_LENGTH]));
+      }
+    for (const { ranges } of page.regions)
+      for (let i = 0; i < ranges.length; i += 2)
+        if (ranges[i] < to && ranges[i + 1] > from) page.cover(ranges[i], ranges[i + 1]);
+    for (const key of page.crossing.keys()) page.cover(key % PAGE, PAGE);
+    if (from < LONGEST && page.reachedFrom.size > 0) page.cover(0, LONGEST);
+  }
+
+  private dropCrossing(page: CodePage, which: (key: number) => boolean): void {
+    for (const [key, { record }] of page.crossing)
+      if (which(key)) {
+        page.crossing.delete(key);
+        this.crossings.delete(record);
+        this.unlink(record);
+      }
+  }
+
+  /** Whoever comes to a record looks its instruction up anew. The record of an instruction that is being executed keeps its length. */
+  private unlink(record: number): void {
+    const index = (record - this.begin) / RECORD_SIZE;
+    if (this.places[index] !== 0) this.words[this.places[index] >>> 2] = 0;
+    this.places[index] = 0;
+    this.view.setUint16(record + R_OP, OP_END, true);
+  }
+
+  /** Many stores missed the code of a page: it is dropped, so that they need not be looked at, for longer the next time. */
+  private dropData(page: CodePage): void {
+    page.stores = 0;
+    page.patience = Math.min(page.patience * 2, 1 << 20);
+    this.counts.pagesDropped++;
+    this.dropPage(page);
+  }
+
+  private dropPage(page: CodePage): void {
+    for (const table of page.tables.values()) {
+      this.clearTable(page, table);
+      this.space.free(table);
+    }
+    page.tables.clear();
+    this.dropCrossing(page, () => true);
+    for (const other of page.reachedFrom)
+      this.dropCrossing(other, (key) => other.crossing.get(key)!.second === page.host);
+    page.reachedFrom.clear();
+    page.uncover(0, PAGE);
     this.marked[page.host >>> 12] = 0;
-    for (const from of page.reachedFrom) from.crossing.clear();
     for (const cpu of this.cpus) cpu.mem.flushCode();
   }
+
+  /** Unlinks the records and regions that a table leads to. */
+  private clearTable(page: CodePage, table: number): void {
+    for (const region of page.regions) if (region.table === table) this.release(region);
+    for (let place = table; place < table + BLOCK_BYTES; place += 8)
+      if (this.words[place >>> 2] !== 0) this.unlink(this.words[place >>> 2]);
+  }
+
+  // ---- making room ----
+
+  private dropTable(table: number): void {
+    for (const page of this.pages.values())
+      for (const [mode, other] of page.tables)
+        if (other === table) {
+          this.clearTable(page, table);
+          page.tables.delete(mode);
+          this.recover(page, 0, PAGE);
+        }
+    for (const cpu of this.cpus) cpu.mem.flushCode();
+  }
+
+  private dropRecords(block: number): void {
+    for (let record = block; record < block + BLOCK_BYTES; record += RECORD_SIZE) {
+      this.insns.delete(record);
+      const crossing = this.crossings.get(record);
+      if (crossing !== undefined) {
+        crossing.page.crossing.delete(crossing.key);
+        this.crossings.delete(record);
+      }
+      const index = (record - this.begin) / RECORD_SIZE;
+      if (this.places[index] !== 0) this.words[this.places[index] >>> 2] = 0;
+      this.places[index] = 0;
+    }
+  }
+
+  /** Drops everything; every vCPU looks its code up anew. */
+  flush(): void {
+    for (const region of this.regions.values()) this.release(region);
+    for (const page of this.pages.values()) this.marked[page.host >>> 12] = 0;
+    this.pages.clear();
+    this.insns.clear();
+    this.crossings.clear();
+    this.places.fill(0);
+    this.space.reset();
+    this.counts.flushes++;
+    for (const cpu of this.cpus) cpu.mem.flushCode();
+  }
+
+  // ---- look-up ----
 
   private pageOf(host: number): CodePage {
     let page = this.pages.get(host);
     if (page === undefined) {
-      page = { host, tables: new Map(), coveredLow: 0, coveredHigh: 0, crossing: new Map(), reachedFrom: new Set() };
+      page = new CodePage(host);
       this.pages.set(host, page);
+    }
+    if (this.marked[host >>> 12] === 0) {
       this.marked[host >>> 12] = 1;
       for (const cpu of this.cpus) cpu.mem.protect(host);
     }
     return page;
   }
 
-  private cover(page: CodePage, from: number, to: number): void {
-    for (let unit = from >>> 6; unit <= (to - 1) >>> 6; unit++)
-      if (unit < 32) page.coveredLow |= 1 << unit;
-      else page.coveredHigh |= 1 << (unit - 32);
+  private tableOf(page: CodePage, mode: number): number {
+    let table = page.tables.get(mode);
+    if (table === undefined) {
+      table = this.space.table();
+      this.words.fill(0, table >>> 2, (table + BLOCK_BYTES) >>> 2);
+      page.tables.set(mode, table);
+    } else this.space.touch(table);
+    return table;
   }
 
   /**
@@ -184,7 +390,8 @@ export class CodeCache {
    * address to start with. Throws the fault of the fetch.
    */
   lookup(cpu: Cpu): number {
-    if (this.end - this.next < TABLE_BYTES + (MAX_RUN + 2) * RECORD_SIZE) this.flush();
+    this.counts.lookups++;
+    this.space.reserve((MAX_RUN + 2) * RECORD_SIZE);
     const linear = cpu.code64 ? cpu.rip : (cpu.get64(S.CS_BASE) + cpu.rip) & 0xffff_ffffn;
     const low = Number(linear & 0xffff_ffffn),
       high = Number(linear >> 32n);
@@ -193,13 +400,7 @@ export class CodeCache {
     const offset = low & (PAGE - 1);
     if (host === 0) return this.single(cpu, undefinedRow, 1);
     const page = this.pageOf(host);
-    let table = page.tables.get(mode);
-    if (table === undefined) {
-      table = this.next;
-      this.next += TABLE_BYTES;
-      this.words.fill(0, table >>> 2, (table + TABLE_BYTES) >>> 2);
-      page.tables.set(mode, table);
-    }
+    const table = this.tableOf(page, mode);
     this.enter(cpu, low, high, mode, table);
     if (this.words[(table + offset * 8) >>> 2] !== 0) return 0;
     const crossing = page.crossing.get(mode * PAGE + offset);
@@ -229,7 +430,8 @@ export class CodeCache {
     const { codeSize } = cpu;
     let offset = start;
     for (let count = 0; count < MAX_RUN; count++) {
-      if (offset >= PAGE || this.words[(table + offset * 8) >>> 2] !== 0) break;
+      const place = table + offset * 8;
+      if (offset >= PAGE || this.words[place >>> 2] !== 0) break;
       const d = this.decoder.decode(
         this.bytes,
         page.host + offset,
@@ -241,15 +443,15 @@ export class CodeCache {
         if (offset === start) return this.decodeCrossing(cpu, page, offset, low, high, mode, codeSize);
         break;
       }
-      const record = this.next;
-      this.next += RECORD_SIZE;
-      this.words[(table + offset * 8) >>> 2] = record;
+      const record = this.newRecord();
+      this.words[place >>> 2] = record;
+      this.places[(record - this.begin) / RECORD_SIZE] = place;
       if (typeof d === 'string') {
-        this.cover(page, offset, Math.min(PAGE, offset + 15));
+        page.cover(offset, Math.min(PAGE, offset + LONGEST));
         this.writeCall(record, d === 'long' ? tooLongRow : undefinedRow, 2, codeSize);
         break;
       }
-      this.cover(page, offset, offset + d.length);
+      page.cover(offset, offset + d.length);
       this.write(record, d, mode);
       offset += d.length;
       if (d.row.ends === true || d.row.mean === undefined) break;
@@ -258,30 +460,29 @@ export class CodeCache {
     return 0;
   }
 
+  private newRecord(): number {
+    this.counts.records++;
+    return this.space.record(RECORD_SIZE);
+  }
+
   private endRun(): void {
-    this.view.setUint16(this.next + R_OP, OP_END, true);
-    this.next += RECORD_SIZE;
+    this.view.setUint16(this.space.record(RECORD_SIZE) + R_OP, OP_END, true);
   }
 
   private write(record: number, d: Decoded, mode: number): void {
-    let callIndex = 0;
-    if (d.row.mean === undefined) {
-      callIndex = this.insns.length;
-      this.insns.push(d);
-    } else if (d.row.call !== undefined) this.usual.set(record, d);
-    writeRecord(this.view, record, d, mode, callIndex);
+    if (d.row.call !== undefined) this.insns.set(record, d);
+    writeRecord(this.view, record, d, mode);
   }
 
   private writeCall(record: number, row: typeof undefinedRow, length: number, codeSize: CodeSize): void {
     this.view.setUint16(record + R_OP, OP_CALL, true);
-    this.view.setUint8(record + R_LENGTH, length);
-    this.view.setBigInt64(record + R_IMMEDIATE, BigInt(this.insns.length), true);
-    this.insns.push(plainInsn(row, length, codeSize));
+    // What was looked at, not what is executed: this says which stores touch it.
+    this.view.setUint8(record + R_LENGTH, LONGEST);
+    this.insns.set(record, plainInsn(row, length, codeSize));
   }
 
   private single(cpu: Cpu, row: typeof undefinedRow, length: number): number {
-    const record = this.next;
-    this.next += RECORD_SIZE;
+    const record = this.newRecord();
     this.writeCall(record, row, length, cpu.codeSize);
     this.endRun();
     return record;
@@ -304,16 +505,19 @@ export class CodeCache {
     else straddle.set(this.bytes.subarray(second, second + 32 - here), here);
     const d = this.decoder.decode(straddle, 0, 32, codeSize, (mode & S.MODE_REAL) !== 0);
     if (typeof d === 'string') return this.single(cpu, d === 'long' ? tooLongRow : undefinedRow, 2);
-    const record = this.next;
-    this.next += RECORD_SIZE;
+    const record = this.newRecord();
     this.write(record, d, mode);
     this.endRun();
     if (second !== 0) {
+      const key = mode * PAGE + offset;
       const other = this.pageOf(second);
-      this.cover(page, offset, PAGE);
-      this.cover(other, 0, Math.max(1, d.length - here));
+      page.cover(offset, PAGE);
+      other.cover(0, LONGEST);
       other.reachedFrom.add(page);
-      page.crossing.set(mode * PAGE + offset, { second, record });
+      const before = page.crossing.get(key);
+      if (before !== undefined) this.crossings.delete(before.record);
+      page.crossing.set(key, { second, record });
+      this.crossings.set(record, { page, key });
     }
     return record;
   }

@@ -15,7 +15,7 @@
  * | 16 | s32 | displacement |
  * | 20 | u16 | state offset of the segment base |
  * | 22 | u16 | state offset of the VEX.vvvv register |
- * | 24 | s64 | immediate, or index of the Insn for a TypeScript routine |
+ * | 24 | s64 | immediate |
  */
 import type { OperandSpec } from '../isa/encoding.ts';
 import { instructionPlan, OP_CALL, variantNumber } from '../isa/plan.ts';
@@ -66,7 +66,7 @@ export const isSegmented = (d: Insn, mode: number): boolean =>
   (mode & S.MODE_SEGMENTED) !== 0 ||
   (d.codeSize !== 64 && d.memory !== undefined && (d.memory.segment === S.CS || d.memory.segment >= S.FS));
 
-export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number, callIndex: number): void => {
+export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number): void => {
   const { parsed, memory, row } = d;
   const isCall = row.mean === undefined;
   const op = isCall ? OP_CALL : variantNumber(instructionPlan(), parsed, d.operandSize, memory !== undefined);
@@ -98,7 +98,7 @@ export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number
     displacement = 0,
     scale = 0,
     segment: number = S.DS;
-  let immediate = isCall ? BigInt(callIndex) : d.immediate;
+  let { immediate } = d;
   if (memory !== undefined) {
     ({ scale, segment } = memory);
     if (memory.base === 16) base = S.RIP;

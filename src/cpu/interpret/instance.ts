@@ -14,7 +14,7 @@ export interface Interpreter {
   /** Makes a vCPU known; its state block begins at `base`. */
   attach(cpu: Cpu): void;
   /** Translates blocks of guest code into a slot of the region table. */
-  readonly compile: RegionCompiler;
+  readonly compiler: RegionCompiler;
 }
 
 /** `prebuilt` is the module's bytes when they were built ahead; otherwise they are built now, which takes some tens of milliseconds. */
@@ -39,9 +39,14 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
   const regions = instance.exports['regions'] as WebAssembly.Table;
   return {
     run: instance.exports['run'] as InterpreterEntry,
-    compile: (slot, blocks, entry, mode) => {
-      const region = new WebAssembly.Instance(new WebAssembly.Module(buildRegion(blocks, entry, mode)), imports);
-      regions.set(slot, region.exports['region']);
+    compiler: {
+      compile: (slot, blocks, entry, mode) => {
+        const bytes = buildRegion(blocks, entry, mode);
+        const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports);
+        regions.set(slot, region.exports['region']);
+        return bytes.length;
+      },
+      release: (slot) => regions.set(slot, null),
     },
     attach: (cpu) => {
       cpus[Math.floor(cpu.base / S.CPU_BLOCK)] = cpu;

@@ -2,8 +2,9 @@
  * Memory access behind the inline TLB: the slow path of compiled code, and the accesses of TypeScript routines.
  *
  * Compiled code asks for a host address. Plain RAM gets its own address and a TLB entry. Everything else (devices, read-only
- * pages, page crossings, pages with decoded code) is staged in the vCPU's bounce buffer: reads arrive there filled, writes
- * are taken from there by {@link MemoryAccess.commit} once the instruction stored them.
+ * pages, page crossings, decoded code) is staged in the vCPU's bounce buffer: reads arrive there filled, writes
+ * are taken from there by {@link MemoryAccess.commit} once the instruction stored them. A store beside the code of a page gets
+ * its own address, but no TLB entry.
  */
 import type { Cpu } from '../cpu.ts';
 import type { Insn } from '../decode/insn.ts';
@@ -37,6 +38,11 @@ export class MemoryAccess {
   private slices = false;
   /** By page of linear memory: a TLB entry that allows writes may exist. */
   private readonly writtenTo = new Uint8Array(1 << 20);
+  /** The page with code that was last stored to beside its code, its TLB set (0: none), and its host address: walked, dirty, and RAM. */
+  private besideLow = 0;
+  private besideHigh = 0;
+  private besideSet = 0;
+  private besideHost = 0;
 
   constructor(cpu: Cpu) {
     this.cpu = cpu;
@@ -47,6 +53,7 @@ export class MemoryAccess {
 
   flush(global: boolean): void {
     const { cpu } = this;
+    this.besideSet = 0;
     const keepGlobals = !global && this.globals > 0;
     const first = cpu.base + S.TLB_SETS;
     if (!keepGlobals) {
@@ -81,6 +88,7 @@ export class MemoryAccess {
 
   /** Drops the translation of the page that holds an address: all entries of it when it is a large one. */
   flushPage(linear: bigint): void {
+    this.besideSet = 0;
     const page = Number((linear >> 12n) & 0xffn);
     for (let set = 0; set < 3; set++) this.clear(this.cpu.base + S.TLB_SETS + set * S.TLB_SET + page * S.TLB_ENTRY);
     if (this.slices) this.flushSlices(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
@@ -143,6 +151,10 @@ export class MemoryAccess {
     const size = descriptor & 0xff;
     const write = (descriptor & (SLOW_WRITE | SLOW_UPDATE)) !== 0;
     const read = (descriptor & SLOW_WRITE) === 0;
+    if (write) {
+      const host = this.besideCode(low, high, size);
+      if (host !== 0) return host;
+    }
     try {
       return this.access(
         low,
@@ -159,6 +171,24 @@ export class MemoryAccess {
       cpu.set32(S.FAULT_HAS_CODE, e.code === undefined ? 0 : 1);
       return 0;
     }
+  }
+
+  /** Host address for a store to the page that {@link besideLow} remembers, when it misses the code there; else 0. */
+  private besideCode(low: number, high: number, size: number): number {
+    const offset = low & (PAGE - 1);
+    if (low - offset !== this.besideLow || high !== this.besideHigh || offset + size > PAGE) return 0;
+    if (this.besideSet !== this.tlbSet() || this.cpu.code.holds(this.besideHost, offset, size)) return 0;
+    this.stagedSize = 0;
+    return this.besideHost + offset;
+  }
+
+  private rememberBeside(low: number, high: number, host: number): void {
+    const set = this.tlbSet();
+    if (set === this.cpu.base + S.TLB_SETS + S.TLB_NEVER * S.TLB_SET) return;
+    this.besideLow = (low & ~(PAGE - 1)) >>> 0;
+    this.besideHigh = high;
+    this.besideSet = set;
+    this.besideHost = host;
   }
 
   /** Completes a staged write; status bits for the dispatch loop. */
@@ -228,9 +258,10 @@ export class MemoryAccess {
     if (offset + size > PAGE) return this.crossing(low, high, size, read, write, user, segment);
     const host = this.page(low, high, write, user);
     const { frame } = this.walk;
-    if (host !== 0 && !(write && cpu.code.has(host))) {
+    if (host !== 0 && !(write && cpu.code.holds(host, offset, size))) {
       const writable = (write || this.walk.writable) && cpu.physical.page(frame, true) !== 0 && !cpu.code.has(host);
       this.fill(low, high, host, true, writable);
+      if (write && !writable) this.rememberBeside(low, high, host);
       return host + offset;
     }
     const bounce = cpu.base + S.BOUNCE;

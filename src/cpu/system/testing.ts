@@ -35,6 +35,14 @@ export const descriptor = (base: number, limit: number, access: number, flags: n
   ((base & 0xff00_0000) | (flags << 20) | (limit & 0xf_0000) | (access << 8) | ((base >>> 16) & 0xff)) >>> 0,
 ];
 
+/** How the processor of a {@link Bench} is built. */
+export interface Settings {
+  /** Size of the code cache. */
+  readonly codeBytes?: number;
+  /** Arrivals before a place is translated; 0, the default, never. */
+  readonly hotThreshold?: number;
+}
+
 let prebuilt: Uint8Array<ArrayBuffer> | undefined;
 
 export class Bench {
@@ -48,7 +56,7 @@ export class Bench {
   /** Called for each OUT. */
   onOut: (port: number) => void = () => {};
 
-  constructor(model: Partial<CpuModel> = {}, owner?: TrapOwner) {
+  constructor(model: Partial<CpuModel> = {}, owner?: TrapOwner, settings: Settings = {}) {
     const { memory, log } = this;
     const physical: PhysicalMemory = {
       memory,
@@ -72,9 +80,10 @@ export class Bench {
       tripleFault: () => log.push('triple fault'),
       unknownInstruction: () => log.push('unknown'),
     };
-    const code = new CodeCache(memory, CODE_BASE, CODE_BYTES, { forcedEmulation: false });
+    const code = new CodeCache(memory, CODE_BASE, settings.codeBytes ?? CODE_BYTES, { forcedEmulation: false });
     prebuilt ??= buildInterpreter();
     const interpreter = createInterpreter(memory, prebuilt);
+    code.translateWith(interpreter.compiler);
     this.cpu = new Cpu(
       0,
       CPU_BASE,
@@ -101,6 +110,7 @@ export class Bench {
         },
         model: { forcedEmulation: false, cr4Mask: 0x3f_0fffn, eferMask: 0xd01n, physicalBits: 40, ...model },
         ...(owner === undefined ? {} : { owner }),
+        hotThreshold: settings.hotThreshold ?? 0,
       },
       code,
       interpreter.run,

@@ -2,11 +2,14 @@
 import {
   BadInput,
   buildHvm,
+  buildPv,
   buildPvh,
   type Decompress,
-  type DomainImage,
+  type GuestImage,
+  hasPvEntry,
   launch,
   openKernel,
+  ramBytes,
   type Services,
 } from '../../toolstack/index.ts';
 import {
@@ -31,14 +34,14 @@ const DEFAULT_UUID = '00000000-0000-4000-8000-000000000001';
 const WALLCLOCK_BASE = 1_704_067_200n * 1_000_000_000n;
 
 export interface MachineOptions {
-  /** `pvh` for a kernel with Xen's PVH note (the default), `hvm` for an image that is its own firmware. */
-  readonly type?: 'pvh' | 'hvm';
+  /** `pvh`, `pv`, or `hvm` for an image that is its own firmware. Without it the kernel's notes decide, PVH before PV. */
+  readonly type?: 'pv' | 'pvh' | 'hvm';
   /** Release of Xen whose rules apply, and rules that differ from it. */
   readonly xen?: Version;
   readonly set?: Readonly<Record<string, string>>;
   /** In MiB. */
   readonly memory?: number;
-  /** 1 to 128; all exist from the start, all but the first are down. */
+  /** 1 to 128, for PV to 8192; all exist from the start, all but the first are down. */
   readonly vcpus?: number;
   readonly cmdline?: string;
   readonly modules?: readonly Uint8Array[];
@@ -138,15 +141,17 @@ export class Machine {
   }
 }
 
-function build(image: Uint8Array, options: MachineOptions, memoryMib: number, vcpus: number): DomainImage {
+function build(image: Uint8Array, options: MachineOptions, memoryMib: number, vcpus: number): GuestImage {
   const kernel = openKernel(image, options.decompress ?? (() => undefined));
   const common = { memoryMib, maxVcpus: vcpus, vcpus, modules: (options.modules ?? []).map((bytes) => ({ bytes })) };
   if (options.type === 'hvm') return buildHvm({ firmware: kernel, ...common });
-  return buildPvh({ kernel, ...common, ...(options.cmdline === undefined ? {} : { cmdline: options.cmdline }) });
+  const input = { kernel, ...common, ...(options.cmdline === undefined ? {} : { cmdline: options.cmdline }) };
+  const type = options.type ?? (kernel.pvhEntry === undefined && hasPvEntry(kernel) ? 'pv' : 'pvh');
+  return type === 'pv' ? buildPv(input) : buildPvh(input);
 }
 
-function configOf(image: DomainImage, options: MachineOptions): MachineConfig {
-  const populated = image.populate.reduce((sum, range) => sum + range.size, 0);
+function configOf(image: GuestImage, options: MachineOptions): MachineConfig {
+  const populated = ramBytes(image);
   if (populated > 4000 * MIB) throw new BadInput('memory', 'a guest can have at most 4000 MiB');
   return {
     type: image.type,

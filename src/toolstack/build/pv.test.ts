@@ -229,7 +229,11 @@ test('bad input: each mistake has a code and a message that says what to change'
   const cases: readonly (readonly [string, RegExp, () => unknown])[] = [
     ['vcpus', /a PV guest has 1 to 8192/, () => build(64, {}, { maxVcpus: 8193 })],
     ['memory', /whole number/, () => build(64, {}, { memoryMib: 0 })],
-    ['no-pv-entry', /PHYS32_ENTRY/, () => build(64, { bare: true, notes: [makeNote('Xen', 18, u32(0x100000))] })],
+    [
+      'no-pv-entry',
+      /PHYS32_ENTRY; it can be started as PVH/,
+      () => build(64, { bare: true, notes: [makeNote('Xen', 18, u32(0x100000))] }),
+    ],
     ['no-pv-entry', /no Xen notes/, () => build(64, { bare: true })],
     ['pv-loader', /LOADER = "generic"/, () => build(64, { bare: true, notes: [note(8, 'grub'), note(5, 'xen-3.0')] })],
     ['pv-version', /xen-3\.0/, () => build(64, { bare: true, notes: [note(8, 'generic'), note(5, 'xen-2.0')] })],

@@ -35,7 +35,8 @@ export function buildPv(input: PvInput): PvImage {
   const { kernel } = input;
   const parameters = pvParameters(kernel);
   if (parameters === undefined || !startsPv(parameters)) {
-    throw new BadInput('no-pv-entry', `not a PV kernel: ${describeNotes(kernel.notes)}`);
+    const other = kernel.pvhEntry === undefined ? '' : '; it can be started as PVH (type pvh)';
+    throw new BadInput('no-pv-entry', `not a PV kernel: ${describeNotes(kernel.notes)}${other}`);
   }
   checkParameters(parameters, kernel.elf.bits);
   const type = kernel.elf.machine === EM_X86_64 ? 'pv64' : 'pv32';

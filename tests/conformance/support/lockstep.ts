@@ -97,7 +97,7 @@ export class Side {
     this.memory = memory;
     const interpreter = createInterpreter(memory.memory, prebuilt);
     this.code = new CodeCache(memory.memory, memory.codeBase, memory.codeBytes, { forcedEmulation: false });
-    if (translate) this.code.translateWith(interpreter.compile);
+    if (translate) this.code.translateWith(interpreter.compiler);
     this.cpu = new Cpu(
       0,
       memory.cpuBase,

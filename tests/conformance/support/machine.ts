@@ -51,7 +51,7 @@ export class TestMachine {
     this.memory = memory;
     const interpreter = createInterpreter(memory.memory);
     this.code = new CodeCache(memory.memory, memory.codeBase, memory.codeBytes, { forcedEmulation: false });
-    this.code.translateWith(interpreter.compile);
+    this.code.translateWith(interpreter.compiler);
     this.cpu = new Cpu(
       0,
       memory.cpuBase,

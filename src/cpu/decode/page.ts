@@ -1,0 +1,70 @@
+/** What the code cache knows of one page of host memory: which of its bytes were decoded or translated, and into what. */
+
+const PAGE = 4096;
+
+/** Translated code that begins at a place of a page. */
+export interface Region {
+  /** Number in the interpreter's table of regions. */
+  readonly slot: number;
+  readonly page: CodePage;
+  /** Record table of the page and mode it begins in, and the offset in the page. */
+  readonly table: number;
+  readonly entry: number;
+  /** Pairs from, to: offsets in the page of the bytes it was made from. */
+  readonly ranges: readonly number[];
+  /** Size of its module in bytes. */
+  readonly bytes: number;
+}
+
+/** An instruction whose bytes lie in two pages. */
+export interface CrossingCode {
+  readonly second: number;
+  readonly record: number;
+}
+
+export class CodePage {
+  readonly host: number;
+  /** Record tables by mode key. */
+  readonly tables = new Map<number, number>();
+  readonly regions = new Set<Region>();
+  /** By mode key * 4096 + offset. */
+  readonly crossing = new Map<number, CrossingCode>();
+  /** Pages whose last instruction reaches into this one. */
+  readonly reachedFrom = new Set<CodePage>();
+  /** Stores that missed the code on the page; when there were `patience`, all of it is dropped to make them fast. */
+  stores = 0;
+  patience = 1024;
+  /** Grows when a store hits a region, shrinks when one is asked for: code that keeps changing is not translated. */
+  unsettled = 0;
+  /** Bit n: byte n is part of decoded or translated code. */
+  private readonly covered = new Uint32Array(PAGE / 32);
+
+  constructor(host: number) {
+    this.host = host;
+  }
+
+  cover(from: number, to: number): void {
+    for (let at = from; at < to; at++) this.covered[at >>> 5] |= 1 << (at & 31);
+  }
+
+  uncover(from: number, to: number): void {
+    for (let at = from; at < to; at++) this.covered[at >>> 5] &= ~(1 << (at & 31));
+  }
+
+  /** Some byte of a range is part of code. */
+  covers(from: number, to: number): boolean {
+    for (let at = from; at < to; ) {
+      const word = this.covered[at >>> 5] >>> (at & 31);
+      const bits = Math.min(32 - (at & 31), to - at);
+      if ((bits === 32 ? word : word & ((1 << bits) - 1)) !== 0) return true;
+      at += bits;
+    }
+    return false;
+  }
+}
+
+/** A region was made from some byte of a range of its page. */
+export const regionCovers = ({ ranges }: Region, from: number, to: number): boolean => {
+  for (let i = 0; i < ranges.length; i += 2) if (ranges[i] < to && ranges[i + 1] > from) return true;
+  return false;
+};

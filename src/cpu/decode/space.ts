@@ -1,0 +1,102 @@
+/**
+ * Space for decoded code in linear memory: blocks of one size, each holding a page's table or records.
+ *
+ * Blocks are reused in turn when all are taken, tables that were used since the last round once later. So a guest with more code
+ * than fits keeps most of what it runs.
+ */
+
+/** Bytes of a block; a table fills one. */
+export const BLOCK_BYTES = 4096 * 8;
+
+const FREE = 0,
+  TABLE = 1,
+  USED_TABLE = 2,
+  RECORDS = 3;
+
+export class CodeSpace {
+  private readonly begin: number;
+  private readonly kinds: Uint8Array;
+  private readonly evict: (kind: 'table' | 'records', address: number) => void;
+  private hand = 0;
+  /** Block that records go to, -1 when there is none. */
+  private current = -1;
+  /** Where the next record goes, and the end of its block. */
+  private next = 0;
+  private limit = 0;
+
+  /** `size` holds at least four blocks. `evict` hears what has to make room, and forgets it. */
+  constructor(begin: number, size: number, evict: (kind: 'table' | 'records', address: number) => void) {
+    this.begin = begin;
+    this.kinds = new Uint8Array(Math.floor(size / BLOCK_BYTES));
+    this.evict = evict;
+    if (this.kinds.length < 4) throw new RangeError('the code cache is too small');
+  }
+
+  /** Blocks in use. */
+  get used(): number {
+    return this.kinds.reduce((sum, kind) => sum + (kind === FREE ? 0 : 1), 0);
+  }
+
+  /** Makes room for that many bytes of records in one block; may evict. */
+  reserve(bytes: number): void {
+    if (this.limit - this.next >= bytes) return;
+    this.current = -1;
+    const block = this.take();
+    this.kinds[block] = RECORDS;
+    this.current = block;
+    this.next = this.addressOf(block);
+    this.limit = this.next + BLOCK_BYTES;
+  }
+
+  /** Address of the next record; room was reserved. */
+  record(bytes: number): number {
+    const at = this.next;
+    this.next += bytes;
+    return at;
+  }
+
+  /** Address of a block for a table; its content is what it was. May evict. */
+  table(): number {
+    const block = this.take();
+    this.kinds[block] = USED_TABLE;
+    return this.addressOf(block);
+  }
+
+  /** A table is in use: it is spared in the present round. */
+  touch(table: number): void {
+    this.kinds[this.blockOf(table)] = USED_TABLE;
+  }
+
+  free(table: number): void {
+    this.kinds[this.blockOf(table)] = FREE;
+  }
+
+  reset(): void {
+    this.kinds.fill(FREE);
+    this.hand = 0;
+    this.current = -1;
+    this.next = this.limit = 0;
+  }
+
+  private take(): number {
+    for (;;) {
+      const block = this.hand;
+      const kind = this.kinds[block];
+      this.hand = block + 1 === this.kinds.length ? 0 : block + 1;
+      if (kind === FREE) return block;
+      if (kind === USED_TABLE) this.kinds[block] = TABLE;
+      else if (block !== this.current) {
+        this.evict(kind === TABLE ? 'table' : 'records', this.addressOf(block));
+        this.kinds[block] = FREE;
+        return block;
+      }
+    }
+  }
+
+  private addressOf(block: number): number {
+    return this.begin + block * BLOCK_BYTES;
+  }
+  private blockOf(address: number): number {
+    return Math.floor((address - this.begin) / BLOCK_BYTES);
+  }
+}
