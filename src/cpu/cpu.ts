@@ -17,6 +17,7 @@ import * as S from './state.ts';
 import { breakpointsArmed, checkBreakpoints } from './system/debug.ts';
 import { deliverException, deliverInterrupt } from './system/deliver.ts';
 import { GuestFault, NMI } from './system/fault.ts';
+import { tryLoadSegment } from './system/resume.ts';
 
 export interface CpuPorts {
   readonly physical: PhysicalMemory;
@@ -257,6 +258,11 @@ export class Cpu {
     this.set32(at + S.SEG_LIMIT, limit);
     this.set32(at + S.SEG_ATTR, attr);
     this.set16(at + S.SEG_SELECTOR, selector);
+  }
+
+  /** Loads a data segment register as MOV at the present privilege does; false, and nothing changed, when it faults. */
+  tryLoadSegment(n: number, selector: number): boolean {
+    return tryLoadSegment(this, n, selector);
   }
 
   /** Makes {@link run} return behind the current instruction. */

@@ -3,6 +3,7 @@ export { Cpu, type CpuPorts } from './cpu.ts';
 export { CodeCache } from './decode/cache.ts';
 export { type CodeSize, type DecodeResult, Decoder } from './decode/decoder.ts';
 export type { Insn } from './decode/insn.ts';
+export { loadFpuImage, resetFpu } from './fpu/image.ts';
 export { buildInterpreter } from './interpret/build.ts';
 export { createInterpreter, type Interpreter } from './interpret/instance.ts';
 export {
@@ -17,3 +18,5 @@ export {
   type TrapSink,
 } from './ports.ts';
 export * as STATE from './state.ts';
+export { GuestFault } from './system/fault.ts';
+export { type ReturnFrame, resumeAt, resumeFlat } from './system/resume.ts';

@@ -160,7 +160,7 @@ export class Domain {
   unpause(): void {
     if (this.pauseCount === 0) throw new RangeError(`domain ${this.id} is not paused`);
     this.pauseCount--;
-    for (const vcpu of this.vcpus) vcpu.settle();
+    for (const vcpu of this.vcpus) vcpu.wake();
   }
 
   /**

@@ -10,6 +10,8 @@ export interface GuestCpu {
   /** EFLAGS, lazy flags included. */
   eflags: number;
   setSegment(n: number, selector: number, base: bigint, limit: number, attr: number): void;
+  /** Loads a data segment register from the guest's tables at the present privilege; false, and nothing changed, when that faults. */
+  tryLoadSegment(n: number, selector: number): boolean;
   /** Recomputes what derives from control registers, segments and EFLAGS; needed after writing any of them from outside. */
   updateMode(cpl?: number): void;
   /** Power-up state. */

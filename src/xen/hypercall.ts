@@ -9,6 +9,7 @@ import { EFAULT, ENOSYS } from '../abi/xen/errno.ts';
 import type { Layout, Type } from '../abi/xen/struct.ts';
 import { encode } from '../abi/xen/struct.ts';
 import type { Domain } from './domain.ts';
+import { accessOkay } from './pv/address-space.ts';
 import type { RuleName, Version } from './rules.ts';
 import { firstRelease } from './rules.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -98,7 +99,10 @@ export class HypercallContext {
     return BigInt.asUintN(this.width === 'native' ? 64 : 32, address);
   }
 
+  /** Beyond the end of the caller's addresses, or in the hypervisor's part of a PV guest's address space. */
   private wraps(address: bigint, length: number): boolean {
+    const { pv } = this.domain;
+    if (pv !== undefined && !accessOkay(pv.width, address, length)) return true;
     return address + BigInt(length) > (this.width === 'native' ? 1n << 64n : 1n << 32n);
   }
 }

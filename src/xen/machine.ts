@@ -17,8 +17,11 @@ import { Audit } from './hypercall.ts';
 import { hypercallTable } from './hypercalls/index.ts';
 import { VcpuMsrs } from './msr.ts';
 import { platformSinks } from './platform-sinks.ts';
+import { loadFirstContext } from './pv/context.ts';
+import { HypercallEntry } from './pv/hypercall-entry.ts';
 import { PvMemory } from './pv/mm/pv-memory.ts';
-import type { PvControl } from './pv/pv-control.ts';
+import { preparePvProcessor } from './pv/processor.ts';
+import { PvControl } from './pv/pv-control.ts';
 import { PvDomain } from './pv/pv-domain.ts';
 import { PvVcpu } from './pv/pv-vcpu.ts';
 import { PvTrapOwner, upcallLine } from './pv/trap-owner.ts';
@@ -166,14 +169,15 @@ export class XenMachine {
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
     this.code.translateWith(interpreter.compiler);
-    const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32) : undefined;
+    const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32, this.policy) : undefined;
     domain.pv = pv;
     if (pv !== undefined)
       pv.mm.modifier.onWrite = (mfn, offset, length) => {
         this.code.written(mfn, offset, length);
       };
-    const sink = pv === undefined ? this.hvmSink() : new PvTrapSink(pv, this.policy);
-    const owner = pv === undefined ? {} : { owner: new PvTrapOwner(pv) };
+    const sink = pv === undefined ? this.hvmSink() : new PvTrapSink(pv);
+    const owner = pv === undefined ? {} : { owner: this.pvOwner(pv) };
+    this.pvControl = pv && new PvControl(domain, pv.mm, (raw) => loadFirstContext(pv, raw));
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
     this.cpus = Array.from({ length: maxVcpus }, (_, n) => {
       const physical = this.memory;
@@ -235,11 +239,23 @@ export class XenMachine {
     return sink;
   }
 
+  private pvOwner(pv: PvDomain): PvTrapOwner {
+    const entry = new HypercallEntry(pv, this.table);
+    entry.afterCall = () => {
+      this.settleMemory();
+      this.scheduler.turn();
+    };
+    return new PvTrapOwner(pv, entry);
+  }
+
   private addVcpu(cpu: Cpu, id: VcpuId): void {
     const { domain } = this;
     const vcpu = new Vcpu(domain, id, cpu);
     domain.vcpus.push(vcpu);
-    domain.pv?.vcpus.push(new PvVcpu(vcpu));
+    if (domain.pv !== undefined) {
+      domain.pv.vcpus.push(new PvVcpu(vcpu, cpu));
+      preparePvProcessor(cpu, this.policy);
+    }
     const apic = this.platform.lapic(id);
     if (apic === undefined) return;
     const tsc = {

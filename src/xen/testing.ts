@@ -92,6 +92,9 @@ export class StubCpu implements GuestCpu {
     this.set32(at + 12, attr);
     this.set32(at + 16, selector);
   }
+  tryLoadSegment(): boolean {
+    return true;
+  }
   updateMode(cpl = this.cpl): void {
     this.cpl = cpl;
   }

@@ -50,6 +50,8 @@ export class Vcpu {
   tscOffset = 0n;
   /** IA32_TSC_ADJUST: what the guest has moved its counter by. */
   tscAdjust = 0n;
+  /** A PV vCPU that its initialisation put online: nobody woke it, so that it does not run until it is taken down and brought up. */
+  private asleep = false;
   /** Being executed right now. */
   running = false;
   private runstateValue: Runstate = RUNSTATE_offline;
@@ -71,7 +73,7 @@ export class Vcpu {
   }
 
   get isRunnable(): boolean {
-    return this.pauseFlags === 0 && this.pauseCount === 0 && this.domain.pauseCount === 0;
+    return this.pauseFlags === 0 && this.pauseCount === 0 && this.domain.pauseCount === 0 && !this.asleep;
   }
 
   get runstate(): Runstate {
@@ -101,8 +103,21 @@ export class Vcpu {
   clearPauseFlags(flags: number): boolean {
     const changed = (this.pauseFlags & flags) !== 0;
     this.pauseFlags &= ~flags;
+    if (changed) this.asleep = false;
     this.settle();
     return changed;
+  }
+
+  /** PV: online by its initialisation, without being woken. */
+  putOnlineAsleep(): void {
+    this.pauseFlags &= ~VPF_down;
+    this.asleep = true;
+  }
+
+  /** The tool stack lets the domain run. */
+  wake(): void {
+    this.asleep = false;
+    this.settle();
   }
 
   pause(): void {
@@ -113,6 +128,7 @@ export class Vcpu {
   unpause(): void {
     if (this.pauseCount === 0) throw new RangeError(`vCPU ${this.id} is not paused`);
     this.pauseCount--;
+    this.asleep = false;
     this.settle();
   }
 

@@ -1,5 +1,5 @@
 /** Heads of the privileged interfaces (`xen:public/sysctl.h`, `domctl.h`, `platform.h`), `physdev.h`, console and vm_assist numbers. */
-import { bytes, handle, s32, struct, u16, u32, u64 } from './struct.ts';
+import { bytes, handle, s32, struct, u16, u32, u64, ulong } from './struct.ts';
 
 export const CONSOLEIO_write = 0;
 export const CONSOLEIO_read = 1;
@@ -56,3 +56,39 @@ export const physdev_unmap_pirq = struct('physdev_unmap_pirq', { domid: u16, pir
 export const physdev_get_free_pirq = struct('physdev_get_free_pirq', { type: s32, pirq: u32 });
 export const physdev_set_iopl = struct('physdev_set_iopl', { iopl: u32 });
 export const physdev_set_iobitmap = struct('physdev_set_iobitmap', { bitmap: handle, nr_ports: u32 });
+
+/** `xen:public/callback.h` */
+export const CALLBACKOP_register = 0;
+export const CALLBACKOP_unregister = 1;
+export const CALLBACKTYPE_event = 0;
+export const CALLBACKTYPE_failsafe = 1;
+export const CALLBACKTYPE_syscall = 2;
+export const CALLBACKTYPE_nmi = 4;
+export const CALLBACKTYPE_sysenter = 5;
+export const CALLBACKTYPE_syscall32 = 7;
+export const CALLBACKF_mask_events = 1;
+/** Where a callback leads: 32-bit guests name a selector. */
+const callback_address_64 = struct('xen_callback', { eip: u64 });
+const callback_address_32 = struct('xen_callback', { cs: u32, eip: u32 });
+export const callback_register_64 = struct('callback_register', {
+  type: u16,
+  flags: u16,
+  address: callback_address_64,
+});
+export const callback_register_32 = struct('callback_register', {
+  type: u16,
+  flags: u16,
+  address: callback_address_32,
+});
+export const callback_unregister = struct('callback_unregister', { type: u16, unused: u16 });
+
+/** `xen:public/nmi.h` */
+export const XENNMI_register_callback = 0;
+export const XENNMI_unregister_callback = 1;
+export const xennmi_callback = struct('xennmi_callback', { handler_address: ulong, pad: ulong });
+
+/** Segment bases of 64-bit guests (`xen:public/arch-x86/xen-x86_64.h#SEGBASE_FS`). */
+export const SEGBASE_FS = 0;
+export const SEGBASE_GS_USER = 1;
+export const SEGBASE_GS_KERNEL = 2;
+export const SEGBASE_GS_USER_SEL = 3;

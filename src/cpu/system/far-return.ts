@@ -32,7 +32,7 @@ import { mergeSp, moveSp, peek, type Slot, stackAt } from './stack.ts';
 import { switchTask } from './task-switch.ts';
 
 /** The code segment to return to: #GP(0) when null, then #GP(selector), #NP(selector). Its RPL is the new privilege level. */
-const returnSegment = (cpu: Cpu, selector: number): Descriptor => {
+export const returnSegment = (cpu: Cpu, selector: number): Descriptor => {
   if (isNull(selector)) throw fault(GP, 0);
   const d = readDescriptor(cpu, selector);
   const rpl = selector & 3;
@@ -44,10 +44,10 @@ const returnSegment = (cpu: Cpu, selector: number): Descriptor => {
   return d;
 };
 
-const entersLong = (cpu: Cpu, d: Descriptor): boolean => cpu.longMode && (d.attr & ATTR_L) !== 0;
+export const entersLong = (cpu: Cpu, d: Descriptor): boolean => cpu.longMode && (d.attr & ATTR_L) !== 0;
 
 /** The stack segment popped; undefined for a null selector, which 64-bit code below privilege level 3 may have. */
-const returnStack = (cpu: Cpu, selector: number, code: Descriptor): Descriptor | undefined => {
+export const returnStack = (cpu: Cpu, selector: number, code: Descriptor): Descriptor | undefined => {
   const level = code.selector & 3;
   if (isNull(selector)) {
     if (!entersLong(cpu, code) || level === 3 || (selector & 3) !== level) throw fault(GP, 0);
@@ -61,7 +61,7 @@ const returnStack = (cpu: Cpu, selector: number, code: Descriptor): Descriptor |
 };
 
 /** Data segments that the outer level may not use become null. */
-const dropInnerSegments = (cpu: Cpu, level: number): void => {
+export const dropInnerSegments = (cpu: Cpu, level: number): void => {
   for (const n of [S.ES, S.FS, S.GS, S.DS]) {
     const attr = cpu.get32(S.seg(n) + S.SEG_ATTR);
     if ((attr & S.ATTR_UNUSABLE) !== 0) continue;

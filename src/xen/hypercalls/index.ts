@@ -11,6 +11,7 @@ import { mmuextOp } from './mmuext.ts';
 import { multicall } from './multicall.ts';
 import { physdevOp } from './physdev.ts';
 import { domctl, platformOp, sysctl, unavailable } from './privileged.ts';
+import { pvHypercalls } from './pv.ts';
 import { schedOp } from './sched.ts';
 import { setGdt } from './set-gdt.ts';
 import { setTimerOp } from './set-timer.ts';
@@ -44,6 +45,7 @@ export function hypercallTable(more: readonly Hypercall[] = []): HypercallTable 
     sysctl,
     domctl,
     platformOp,
+    ...pvHypercalls,
     ...unavailable,
     ...more,
   ]);

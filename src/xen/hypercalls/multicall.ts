@@ -1,19 +1,20 @@
 /** `xen:public/xen.h#HYPERVISOR_multicall`: a list of hypercalls in one. */
 import { EFAULT, EINVAL } from '../../abi/xen/errno.ts';
 import { ulong } from '../../abi/xen/struct.ts';
-import { __HYPERVISOR_multicall, multicall_entry } from '../../abi/xen/xen.ts';
+import { __HYPERVISOR_iret, __HYPERVISOR_multicall, multicall_entry } from '../../abi/xen/xen.ts';
 import type { Hypercall, HypercallTable, Result } from '../hypercall.ts';
 import { again, full, HypercallContext, hypercall } from '../hypercall.ts';
 import { rangeOkay } from './common.ts';
 
 /** Arguments used of the six an entry has room for. */
 const ARGUMENTS = 5;
+const IRET = BigInt(__HYPERVISOR_iret);
 /** Entries performed before the rest continues as a new call. */
 const ENTRIES_AT_ONCE = 64;
 
 /**
  * EINVAL: inside another multicall; EFAULT: the list. Entries run in order; their results go to the list (EFAULT ends the batch). A blocking entry holds the
- * rest until the vCPU runs again.
+ * rest until the vCPU runs again; iret (PV) ends the batch.
  */
 export function multicall(table: () => HypercallTable): Hypercall {
   return hypercall(
@@ -41,6 +42,11 @@ export function multicall(table: () => HypercallTable): Hypercall {
         }
         const value = typeof result === 'object' ? result.result : result;
         const stored = BigInt.asUintN(64, BigInt(value));
+        if (!context.domain.isHvm && call.op === IRET) {
+          // The caller's context is gone, and the rest of the list with it.
+          context.copyToGuest(ulong, at + BigInt(multicall_entry.offset('result', width)), stored);
+          return value;
+        }
         if (!context.copyToGuest(ulong, at + BigInt(multicall_entry.offset('result', width)), stored)) return -EFAULT;
         if (typeof result === 'object') {
           const rest = count - i - 1;

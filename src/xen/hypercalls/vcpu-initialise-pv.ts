@@ -4,6 +4,7 @@
  */
 import { EINVAL } from '../../abi/xen/errno.ts';
 import type { Layout } from '../../abi/xen/struct.ts';
+import { canonical, guestAddress } from '../pv/address-space.ts';
 import type { Rules } from '../rules.ts';
 
 /** Bytes of vcpu_guest_context. */
@@ -30,12 +31,6 @@ const TRAP_ADDRESS = 8;
 const EFLAGS_VM = 1 << 17;
 const PAGE_MASK = 4095n;
 const MAX_LDT_ENTRIES = 8192n;
-/** The hypervisor's part of a 64-bit address space lies between the lower half and this. */
-const LOWER_END = 1n << 47n;
-const HYPERVISOR_END = 0xffff_8800_0000_0000n;
-
-const canonical = (address: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
-const guestAddress = (address: bigint): boolean => address < LOWER_END || address >= HYPERVISOR_END;
 
 /**
  * 0, or EINVAL, in this order. 64-bit: dr6 and dr7 above 32 bits, breakpoints in the hypervisor's range (4.18 on); addresses that are not

@@ -2,7 +2,7 @@
  * vcpu_op. The vCPU id is resolved before anything else (ENOENT); only the low 32 bits of operation and id count; unknown operations are ENOSYS.
  * `xen:public/vcpu.h`
  */
-import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, ETIME } from '../../abi/xen/errno.ts';
+import { EEXIST, EFAULT, EINVAL, ENOENT, ETIME } from '../../abi/xen/errno.ts';
 import {
   VCPU_SSHOTTMR_future,
   VCPUOP_down,
@@ -30,9 +30,9 @@ import {
 } from '../../abi/xen/vcpu.ts';
 import { VCPU_HVM_CONTEXT_SIZE } from '../../abi/xen/vcpu-hvm-context.ts';
 import { __HYPERVISOR_vcpu_op } from '../../abi/xen/xen.ts';
-import type { Domain } from '../domain.ts';
 import type { HypercallContext, Result } from '../hypercall.ts';
-import { absent, full, hypercall } from '../hypercall.ts';
+import { absent, again, full, hypercall } from '../hypercall.ts';
+import { pvDomain } from '../pv/hypercall-common.ts';
 import { runstateOf } from '../run-state.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { downVcpu, upVcpu } from '../vcpu-state.ts';
@@ -51,16 +51,6 @@ const PV32_START = 0xf580_0000n;
 /** The vCPU an operation names; {@link hypercall}'s first check made sure it exists. */
 const target = ({ domain, args }: HypercallContext): Vcpu => domain.vcpus[Number(BigInt.asUintN(32, args[1]))];
 
-/**
- * Loads a vcpu_guest_context (in the domain's layout) that passed {@link checkPvContext}; supplied by PV memory management, which the checks of
- * frames need.
- */
-export type PvInitialise = (context: HypercallContext, vcpu: Vcpu, raw: Uint8Array<ArrayBuffer>) => Result;
-const pvInitialisers = new WeakMap<Domain, PvInitialise>();
-export const setPvInitialise = (domain: Domain, initialise: PvInitialise): void => {
-  pvInitialisers.set(domain, initialise);
-};
-
 /** EINVAL: vcpu_info is the dummy (PV; HVM until 4.18); EFAULT; EEXIST: initialised; then the context's own errors. */
 function initialise(context: HypercallContext, _arg: unknown, address: bigint): Result {
   const vcpu = target(context);
@@ -72,9 +62,10 @@ function initialise(context: HypercallContext, _arg: unknown, address: bigint): 
   if (raw === undefined) return -EFAULT;
   if (vcpu.isInitialised) return -EEXIST;
   if (domain.isHvm) return initialiseHvm(vcpu, raw, domain.controlBits);
-  return (
-    checkPvContext(domain.rules, context.width, raw) || (pvInitialisers.get(domain)?.(context, vcpu, raw) ?? -ENOSYS)
-  );
+  const checked = checkPvContext(domain.rules, context.width, raw);
+  if (checked !== 0) return checked;
+  const result = pvDomain(context).initialise(vcpu, raw, context.vcpu);
+  return result === 'again' ? again() : result;
 }
 
 /** PV guests may not name addresses in the hypervisor's range; the whole structure is checked. HVM addresses are checked when used. */

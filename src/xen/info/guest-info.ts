@@ -148,6 +148,19 @@ export class GuestInfo {
     return 0;
   }
 
+  /** PV: the vCPU came back to its kernel; areas that could not be written in user mode are. */
+  writeDeferred(vcpu: Vcpu): void {
+    const pv = this.domain.pv?.vcpus[vcpu.id];
+    if (pv?.runstateDeferred === true) {
+      pv.runstateDeferred = false;
+      this.runstate.update(vcpu);
+    }
+    if (pv?.timeDeferred === true) {
+      pv.timeDeferred = false;
+      this.time.writeVirtual(vcpu);
+    }
+  }
+
   /** Soft reset and teardown: vcpu_info goes back to its home, all other areas are forgotten. Page contents stay as they are. */
   unmapAll(): void {
     for (const vcpu of this.domain.vcpus) {

@@ -29,6 +29,12 @@ interface PhysicalArea {
   readonly layout: Layout;
 }
 
+/** A 64-bit PV guest in user mode may not have its kernel's addresses: the area is written when it is back in its kernel. */
+function deferWrite(vcpu: Vcpu): void {
+  const pv = vcpu.domain.pv?.vcpus[vcpu.id];
+  if (pv !== undefined && !pv.kernelMode) pv.runstateDeferred = true;
+}
+
 export class RunstateAreas {
   private readonly info: GuestInfo;
   private readonly virtual = new Map<VcpuId, VirtualArea>();
@@ -71,12 +77,15 @@ export class RunstateAreas {
     const value = runstateOf(vcpu);
     const { cpu } = vcpu;
     if ((vcpu.domain.vmAssist & VMASST_runstate_update_flag) === 0n) {
-      cpu.tryWriteLinear(virtual.address, encode(vcpu_runstate_info, value, virtual.layout));
+      if (!cpu.tryWriteLinear(virtual.address, encode(vcpu_runstate_info, value, virtual.layout))) deferWrite(vcpu);
       return;
     }
     const at = virtual.address + BigInt(vcpu_runstate_info.offset('state_entry_time', virtual.layout)) + 7n;
     const high = new Uint8Array(1);
-    if (!cpu.tryReadLinear(at, high)) return;
+    if (!cpu.tryReadLinear(at, high)) {
+      deferWrite(vcpu);
+      return;
+    }
     high[0] |= 0x80;
     cpu.tryWriteLinear(at, high);
     const marked = { ...value, state_entry_time: value.state_entry_time | XEN_RUNSTATE_UPDATE };

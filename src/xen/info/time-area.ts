@@ -52,11 +52,20 @@ export class TimeAreas {
     writeTimeInfo(this.info.vcpuInfo(vcpu.id, 'update_vcpu_system_time', 'write'), VCPU_INFO_TIME, clock);
     const physical = this.physical.get(vcpu.id);
     if (physical !== undefined) this.writeSecondary(vcpu, physical, clock);
+    this.writeVirtual(vcpu, clock);
+  }
+
+  /** Writes the area at a linear address; a 64-bit PV guest in user mode, which may not have it mapped, gets it when it is back in its kernel. */
+  writeVirtual(vcpu: Vcpu, clock = this.clock(vcpu)): void {
     const address = this.virtual.get(vcpu.id);
     if (address === undefined) return;
     this.info.access.virtual('time', vcpu.id, 'update_vcpu_system_time');
     const copy = new Uint8Array(TIME_INFO_SIZE);
-    if (!vcpu.cpu.tryReadLinear(address, copy)) return;
+    if (!vcpu.cpu.tryReadLinear(address, copy)) {
+      const pv = vcpu.domain.pv?.vcpus[vcpu.id];
+      if (pv !== undefined && !pv.kernelMode) pv.timeDeferred = true;
+      return;
+    }
     writeTimeInfo(new DataView(copy.buffer), 0, clock);
     vcpu.cpu.tryWriteLinear(address, copy);
   }

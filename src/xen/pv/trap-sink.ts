@@ -1,16 +1,13 @@
 /** The instructions of a PV guest that need no trap of their own: CPUID and time. Everything else faults and goes to the trap owner. */
+import { MISC_FEATURES_CPUID_FAULTING, MSR_MISC_FEATURES_ENABLES } from '../../abi/x86/msr.ts';
 import type { Cpu, TrapOutcome, TrapSink } from '../../cpu/index.ts';
-import { cpuid } from '../cpuid.ts';
-import type { CpuidPolicy } from '../cpuid-policy.ts';
 import type { PvDomain } from './pv-domain.ts';
 
 export class PvTrapSink implements TrapSink {
   private readonly pv: PvDomain;
-  private readonly policy: CpuidPolicy;
 
-  constructor(pv: PvDomain, policy: CpuidPolicy) {
+  constructor(pv: PvDomain) {
     this.pv = pv;
-    this.policy = policy;
   }
 
   /** There is no hardware virtualisation under a PV guest. */
@@ -19,12 +16,14 @@ export class PvTrapSink implements TrapSink {
   }
 
   cpuid(cpu: Cpu, leaf: number, subleaf: number, out: Uint32Array): void {
-    const { vcpu } = this.pv.vcpus[cpu.id];
-    cpuid(this.policy, vcpu, { apicId: 2 * vcpu.id, apicEnabled: true }, leaf >>> 0, subleaf >>> 0, out);
+    this.pv.cpuid(this.pv.vcpus[cpu.id], leaf, subleaf, out, false);
   }
 
-  rdmsr(): bigint | undefined {
-    return undefined;
+  /** Asked by CPUID only: it faults in user mode when the guest's kernel wants that. */
+  rdmsr(cpu: Cpu, index: number): bigint | undefined {
+    const pv = this.pv.vcpus[cpu.id];
+    if (index !== MSR_MISC_FEATURES_ENABLES) return undefined;
+    return pv.cpuidFaulting && !pv.kernelMode ? MISC_FEATURES_CPUID_FAULTING : 0n;
   }
 
   wrmsr(): boolean {
@@ -32,7 +31,7 @@ export class PvTrapSink implements TrapSink {
   }
 
   readTsc(cpu: Cpu): bigint {
-    return BigInt.asUintN(64, this.pv.domain.now() + this.pv.vcpus[cpu.id].vcpu.tscOffset);
+    return this.pv.readTsc(this.pv.vcpus[cpu.id]);
   }
 
   readCr8(): number {
