@@ -6,6 +6,7 @@
  * positions. ZF is result == 0, SF is result < 0, PF is the parity of its low byte. Bits SF and PF of FLAG_BITS invert
  * what the result says, so that any combination (POPF) can be stored.
  */
+import { ADD, arithmetic, DEC, differenceBits, type FlagOperation, INC, LOGIC, SUB, sumBits, topBit } from './flags.ts';
 import type { Operand, Semantics, Width } from './semantics.ts';
 import * as S from './state.ts';
 import { c32, c64, type FunctionBody, type Val } from './wasm/function.ts';
@@ -141,39 +142,21 @@ export abstract class Emitter implements Semantics {
     const { f } = this;
     // The result 0 has PF and ZF set and SF clear; the result 1 has all three clear.
     const zero = f.op('i32.and', f.op('i32.shr_u', bits, c32(6)), c32(1));
-    this.setState64(S.FLAG_RESULT, f.op('i64.extend_i32_u', f.op('i32.xor', zero, c32(1))));
+    const result = f.op('i64.extend_i32_u', f.op('i32.xor', zero, c32(1)));
     const kept = f.op('i32.and', bits, c32(S.CF | S.AF | S.OF | S.SF));
     const parity = f.op('i32.and', f.op('i32.xor', bits, f.op('i32.shl', zero, c32(2))), c32(S.PF));
-    this.setState32(S.FLAG_BITS, f.op('i32.or', kept, parity));
+    this.setFlags(result, f.op('i32.or', kept, parity), 64);
+  }
+
+  flagsOf(operation: FlagOperation, a: Val, b: Val): void {
+    operation.flags(this, a, b);
   }
 
   // ---- arithmetic ----
 
-  /** OF at its EFLAGS position from a 64-bit value whose top bit of the operation width is the overflow. */
-  private overflowBit(v: Val): Val {
-    const { f, width } = this;
-    const top = width === 8 ? f.op('i64.shl', v, c64(4n)) : f.op('i64.shr_u', v, c64(width - 12));
-    return f.op('i32.and', f.op('i32.wrap_i64', top), c32(S.OF));
-  }
-
-  /** Bit `width - 1` of a value as i32. */
-  private topBit(v: Val): Val {
-    const { f } = this;
-    return f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_u', v, c64(this.width - 1))), c32(1));
-  }
-
-  private auxiliary(a: Val, b: Val, r: Val): Val {
-    const { f } = this;
-    return f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.xor', f.op('i64.xor', a, b), r)), c32(S.AF));
-  }
-
   add(a: Val, b: Val): Val {
-    const { f, width } = this;
-    const sum = f.op('i64.add', a, b);
-    const r = this.zx(width, sum);
-    const cf = width === 64 ? f.op('i64.lt_u', r, a) : f.op('i32.wrap_i64', f.op('i64.shr_u', sum, c64(width)));
-    const of = this.overflowBit(f.op('i64.and', f.op('i64.xor', a, r), f.op('i64.xor', b, r)));
-    this.setFlags(r, f.op('i32.or', f.op('i32.or', cf, this.auxiliary(a, b, r)), of));
+    const r = arithmetic(this, 'add', a, b);
+    this.flagsOf(ADD, a, b);
     return r;
   }
 
@@ -186,16 +169,13 @@ export abstract class Emitter implements Semantics {
       f.op('i64.and', a, b),
       f.op('i64.and', f.op('i64.or', a, b), f.op('i64.xor', r, c64(-1n))),
     );
-    const of = this.overflowBit(f.op('i64.and', f.op('i64.xor', a, r), f.op('i64.xor', b, r)));
-    this.setFlags(r, f.op('i32.or', f.op('i32.or', this.topBit(out), this.auxiliary(a, b, r)), of));
+    this.setFlags(r, sumBits(this, a, b, r, topBit(this, out)));
     return r;
   }
 
   sub(a: Val, b: Val): Val {
-    const { f, width } = this;
-    const r = this.zx(width, f.op('i64.sub', a, b));
-    const of = this.overflowBit(f.op('i64.and', f.op('i64.xor', a, b), f.op('i64.xor', a, r)));
-    this.setFlags(r, f.op('i32.or', f.op('i32.or', f.op('i64.lt_u', a, b), this.auxiliary(a, b, r)), of));
+    const r = arithmetic(this, 'sub', a, b);
+    this.flagsOf(SUB, a, b);
     return r;
   }
 
@@ -204,14 +184,13 @@ export abstract class Emitter implements Semantics {
     const r = this.zx(width, f.op('i64.sub', f.op('i64.sub', a, b), f.op('i64.extend_i32_u', this.carry())));
     const notA = f.op('i64.xor', a, c64(-1n));
     const out = f.op('i64.or', f.op('i64.and', notA, b), f.op('i64.and', f.op('i64.or', notA, b), r));
-    const of = this.overflowBit(f.op('i64.and', f.op('i64.xor', a, b), f.op('i64.xor', a, r)));
-    this.setFlags(r, f.op('i32.or', f.op('i32.or', this.topBit(out), this.auxiliary(a, b, r)), of));
+    this.setFlags(r, differenceBits(this, a, b, r, topBit(this, out)));
     return r;
   }
 
   private logic(op: 'i64.and' | 'i64.or' | 'i64.xor', a: Val, b: Val): Val {
     const r = this.f.op(op, a, b);
-    this.setFlags(r, c32(0));
+    this.flagsOf(LOGIC, r, c64(0n));
     return r;
   }
 
@@ -226,20 +205,15 @@ export abstract class Emitter implements Semantics {
   }
 
   inc(a: Val): Val {
-    return this.step(a, 1n);
+    return this.step(INC, a, 1n);
   }
   dec(a: Val): Val {
-    return this.step(a, -1n);
+    return this.step(DEC, a, -1n);
   }
 
-  private step(a: Val, by: 1n | -1n): Val {
-    const { f, width } = this;
-    const r = this.zx(width, f.op('i64.add', a, c64(by)));
-    const half = 1n << BigInt(width - 1);
-    const of = f.op('i32.shl', f.op('i64.eq', r, c64(by === 1n ? half : half - 1n)), c32(11));
-    const nibble = f.op('i64.and', r, c64(15n));
-    const af = f.op('i32.shl', f.op('i64.eq', nibble, c64(by === 1n ? 0n : 15n)), c32(4));
-    this.setFlags(r, f.op('i32.or', f.op('i32.or', this.carry(), af), of));
+  private step(operation: FlagOperation, a: Val, by: 1n | -1n): Val {
+    const r = arithmetic(this, 'add', a, c64(by));
+    this.flagsOf(operation, r, this.f.op('i64.extend_i32_u', this.carry()));
     return r;
   }
 

@@ -5,6 +5,7 @@
  * Integer values are i64, zero-extended from their width. A width is 8, 16, 32 or 64 bits. Conditions are i32, 0 or 1.
  * Rules for rows: read with write intent (`update`) before computing, so that nothing can fault after the first effect.
  */
+import type { FlagOperation } from './flags.ts';
 import type { FunctionBody, Val } from './wasm/function.ts';
 
 export type Width = 8 | 16 | 32 | 64 | 128;
@@ -54,6 +55,8 @@ export interface Semantics {
 
   /** Sets SF ZF PF from a result of the operation width, and CF AF OF from an i32 of those EFLAGS bits. */
   setFlags(result: Val, bits: Val, width?: Width): void;
+  /** Sets the flags of an operation on two values; the translator does so when somebody looks. */
+  flagsOf(operation: FlagOperation, a: Val, b: Val): void;
   /** CF as i32 0/1. */
   carry(): Val;
   setCarry(bit: Val): void;

@@ -13,7 +13,7 @@ import { OP_CALL, OP_END } from '../isa/plan.ts';
 import { routine } from '../isa/row.ts';
 import * as S from '../state.ts';
 import { fault, GP, GuestFault, UD } from '../system/fault.ts';
-import { type Block, discover } from '../translate/discover.ts';
+import { discover, type RegionCode } from '../translate/discover.ts';
 import { type CodeSize, type Decoded, Decoder } from './decoder.ts';
 import { type Insn, plainInsn } from './insn.ts';
 import { CodePage, type Region, regionCovers } from './page.ts';
@@ -46,7 +46,7 @@ const tooLongRow = routine('(over 15 bytes)', '0F 0B', '', {}, () => {
 /** Makes regions; a slot is a place in the interpreter's table. */
 export interface RegionCompiler {
   /** Compiles a region into a slot; size of the module in bytes. */
-  compile(slot: number, blocks: readonly Block[], entry: number, mode: number): number;
+  compile(slot: number, code: RegionCode, mode: number): number;
   /** Nothing leads to a slot any more: what is in it can go. */
   release(slot: number): void;
 }
@@ -156,22 +156,29 @@ export class CodeCache {
       this.words[place] = 0;
       return;
     }
-    const blocks = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0);
-    if (blocks.length === 0) return;
+    const code = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0);
+    if (code.blocks.length === 0) return;
     if (this.freeSlots.length === 0 || this.regionBytes >= REGION_BYTES) this.evictRegions();
     const slot = this.freeSlots.pop()!;
     const ranges: number[] = [];
-    for (const { offset, end } of blocks) {
+    for (const { offset, end } of code.blocks) {
       page.cover(offset, end);
       if (ranges[ranges.length - 1] === offset) ranges[ranges.length - 1] = end;
       else ranges.push(offset, end);
     }
-    const bytes = this.compiler.compile(slot, blocks, entry, mode);
-    const region: Region = { slot, page, table, entry, ranges, bytes };
+    const bytes = this.compiler.compile(slot, code, mode);
+    const places: number[] = [];
+    for (const at of code.entries) {
+      const word = (table + at * 8 + 4) >>> 2;
+      // Where a region begins already, that one is the better: its loops were found from there.
+      if (at !== entry && this.words[word] >= 0x8000_0000) continue;
+      this.words[word] = (0x8000_0000 | slot) >>> 0;
+      places.push(word);
+    }
+    const region: Region = { slot, page, table, places, ranges, bytes };
     this.regions.set(slot, region);
     page.regions.add(region);
     this.regionBytes += bytes;
-    this.words[place] = (0x8000_0000 | slot) >>> 0;
     this.counts.regions++;
     this.counts.regionBytes += bytes;
   }
@@ -188,8 +195,8 @@ export class CodeCache {
 
   /** Nothing leads to a region any more; one that is being executed goes on until it leaves. */
   private release(region: Region): void {
-    const { slot, page, table, entry, bytes } = region;
-    this.words[(table + entry * 8 + 4) >>> 2] = 0;
+    const { slot, page, places, bytes } = region;
+    for (const place of places) this.words[place] = 0;
     page.regions.delete(region);
     this.regions.delete(slot);
     this.regionBytes -= bytes;

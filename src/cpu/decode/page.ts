@@ -7,9 +7,9 @@ export interface Region {
   /** Number in the interpreter's table of regions. */
   readonly slot: number;
   readonly page: CodePage;
-  /** Record table of the page and mode it begins in, and the offset in the page. */
+  /** Record table of the page and mode it begins in, and the words (positions of 32 bits in linear memory) that lead to it. */
   readonly table: number;
-  readonly entry: number;
+  readonly places: readonly number[];
   /** Pairs from, to: offsets in the page of the bytes it was made from. */
   readonly ranges: readonly number[];
   /** Size of its module in bytes. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Decoder } from '../decode/decoder.ts';
 import { HELPERS } from '../helpers.ts';
+import { buildInterpreter } from '../interpret/build.ts';
 import { sseRows } from '../isa/sse.ts';
 import { x87Rows } from '../isa/x87.ts';
 import * as S from '../state.ts';
@@ -163,6 +164,8 @@ const imports = {
     HELPERS.map((helper, i) => [String(i), (_base: number, a: number, b: number) => helper(cpu, a, b)]),
   ),
 };
+const interpreter = new wasm.Instance(new wasm.Module(buildInterpreter()), imports);
+const flags = interpreter.exports['flags'] as (base: number, kind: number, a: bigint, b: bigint) => void;
 
 /** One instruction as a region of its own. */
 const translated = (c: VectorCase): string => {
@@ -175,11 +178,19 @@ const translated = (c: VectorCase): string => {
   const offset = Number(start & 0xfffn);
   const end = offset + d.length;
   const region = new wasm.Instance(
-    new wasm.Module(buildRegion([{ offset, instructions: [d], end, after: 'interpret' }], offset, cpu.get32(S.MODE))),
-    imports,
+    new wasm.Module(
+      buildRegion(
+        { blocks: [{ offset, instructions: [d], end, after: 'interpret', target: undefined }], entries: [offset] },
+        cpu.get32(S.MODE),
+      ),
+    ),
+    { ...imports, env: { ...imports.env, flags } },
   );
   cpu.set32(S.BUDGET, 100);
   (region.exports['region'] as (base: number) => number)(cpu.base);
+  const kind = cpu.get32(S.FLAG_KIND);
+  if (kind !== 0) flags(cpu.base, kind, cpu.get64(S.FLAG_RESULT), cpu.get64(S.FLAG_OPERAND));
+  cpu.set32(S.FLAG_KIND, 0);
   if (cpu.rip === start) return `raised ${changes(c.state, save(bench, c.state, bench))}`;
   return changes(c.state, save(bench, c.state, bench));
 };

@@ -8,6 +8,7 @@
 
 import * as R from '../decode/record.ts';
 import { HELPERS } from '../helpers.ts';
+import { FLAG_WIDTHS, flagKind, flagOperations } from '../isa/flag-operations.ts';
 import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import * as S from '../state.ts';
@@ -44,23 +45,37 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
     }
     s.finish();
   });
-  writeLoop(
-    m,
-    run.body,
-    handlers,
-    plan.variants.map((v) => v?.parsed.row.weight ?? 1),
-    m.type([I32], [I32]),
-  );
+  const flags = writeFlags(m, imports);
+  m.export('flags', flags);
+  writeLoop(m, run.body, handlers, {
+    weights: plan.variants.map((v) => v?.parsed.row.weight ?? 1),
+    regionType: m.type([I32], [I32]),
+    flags,
+  });
   return m.finish();
+};
+
+/** (cpu, kind, a, b): stores the flags of an operation that translated code left for later. */
+const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
+  const { index, body: f } = m.define([I32, I32, I64, I64], []);
+  for (const operation of flagOperations)
+    for (const width of FLAG_WIDTHS)
+      f.if(f.op('i32.eq', f.param(1), c32(flagKind(operation, width))), () => {
+        const s = new InterpreterSemantics(f, instructionPlan().variants[OP_CALL + 1]!, imports);
+        s.width = width;
+        operation.flags(s, f.param(2), f.param(3));
+        f.return();
+      });
+  return index;
 };
 
 const writeLoop = (
   m: ModuleBuilder,
   f: FunctionBody,
   handlers: readonly number[],
-  weights: readonly number[],
-  regionType: number,
+  use: { weights: readonly number[]; regionType: number; flags: number },
 ): void => {
+  const { weights, regionType, flags } = use;
   const cpu = f.param(0);
   const rec = f.variable(I32),
     ip = f.variable(I64),
@@ -71,6 +86,14 @@ const writeLoop = (
   f.assign(rec, f.param(1));
   f.assign(ip, f.load('i64.load', cpu, S.RIP));
   f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
+  // A region leaves flags to whoever looks: the next region does not.
+  const settleFlags = () => {
+    const kind = f.load('i32.load', cpu, S.FLAG_KIND);
+    f.if(kind, () => {
+      f.call(flags, [cpu, kind, f.load('i64.load', cpu, S.FLAG_RESULT), f.load('i64.load', cpu, S.FLAG_OPERAND)]);
+      f.store('i32.store', cpu, c32(0), S.FLAG_KIND);
+    });
+  };
   const advance = () => f.assign(ip, f.op('i64.add', ip, f.load('i64.load8_u', rec, R.R_LENGTH)));
   f.loop((again) => {
     f.if(f.op('i32.eqz', rec), () => {
@@ -85,6 +108,7 @@ const writeLoop = (
       const entry = f.op('i32.add', cpu, slot);
       const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.op('i64.extend_i32_u', mode));
       const leave = () => {
+        settleFlags();
         f.store('i64.store', cpu, ip, S.RIP);
         f.return(c32(status.EXIT_LOOKUP));
       };
@@ -107,17 +131,19 @@ const writeLoop = (
               f.assign(ip, f.load('i64.load', cpu, S.RIP));
               f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
               f.assign(rec, c32(0));
+              f.brIf(f.op('i32.eq', st, c32(status.JUMPED)), again);
+              settleFlags();
               f.if(f.op('i32.ge_u', st, c32(status.INTERPRET)), () => {
                 f.assign(plain, c32(1));
                 f.br(again);
               });
-              f.brIf(f.op('i32.eq', st, c32(status.JUMPED)), again);
               f.return(f.select(f.op('i32.ge_u', st, c32(status.FAULT)), st, c32(status.EXIT_LEAVE)));
             },
           );
         },
         () => {
           f.assign(plain, c32(0));
+          settleFlags();
           const threshold = f.load('i32.load', cpu, S.HOT_THRESHOLD);
           f.if(f.op('i32.lt_u', arrivals, threshold), () => {
             const count = f.op('i32.add', arrivals, c32(1));

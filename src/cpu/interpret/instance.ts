@@ -37,12 +37,13 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
   };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(prebuilt ?? buildInterpreter()), imports);
   const regions = instance.exports['regions'] as WebAssembly.Table;
+  const forRegions = { ...imports, env: { ...imports.env, flags: instance.exports['flags'] } };
   return {
     run: instance.exports['run'] as InterpreterEntry,
     compiler: {
-      compile: (slot, blocks, entry, mode) => {
-        const bytes = buildRegion(blocks, entry, mode);
-        const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), imports);
+      compile: (slot, code, mode) => {
+        const bytes = buildRegion(code, mode);
+        const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), forRegions);
         regions.set(slot, region.exports['region']);
         return bytes.length;
       },

@@ -25,6 +25,8 @@ export interface Imports {
   /** (cpu, segment, offset, descriptor) -> 0 when allowed. */
   readonly segment: number;
   readonly helpers: readonly number[];
+  /** (cpu, kind, a, b): stores the flags of an operation; translated code only. */
+  readonly flags?: number;
 }
 
 const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;
@@ -263,7 +265,7 @@ export class InterpreterSemantics extends Emitter {
 
   // ---- stack ----
 
-  private stackAddress(offset: Val, bytes: number, write: boolean): Val {
+  protected stackAddress(offset: Val, bytes: number, write: boolean): Val {
     const { f } = this;
     this.segmentCheck(S.SS, offset, bytes, write);
     return f.op('i64.and', f.op('i64.add', offset, this.state64(S.STACK_BASE)), this.state64(S.LINEAR_MASK));
@@ -280,7 +282,7 @@ export class InterpreterSemantics extends Emitter {
     this.committed(host);
   }
 
-  private setStackPointer(rsp: Val, offset: Val, mask: Val): void {
+  protected setStackPointer(rsp: Val, offset: Val, mask: Val): void {
     const { f } = this;
     const kept = f.op('i64.and', rsp, f.op('i64.xor', mask, c64(-1n)));
     this.setState64(S.gpr(S.RSP), f.op('i64.or', kept, offset));

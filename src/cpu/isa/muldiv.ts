@@ -1,4 +1,5 @@
 /** Multiplication and division (keys `sdm:MUL`, `sdm:IMUL`, `sdm:DIV`, `sdm:IDIV`). */
+import { arithmetic, type FlagOperation } from '../flags.ts';
 import type { Operand, Semantics, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Val } from '../wasm/function.ts';
@@ -64,16 +65,21 @@ const wide =
     productFlags(s, low, fits, w);
   };
 
-const imul2: Meaning = (s, d, src) => {
-  const { low, fits } = product(s, d.get(), src.get(), d.width, true);
-  d.set(low);
-  productFlags(s, low, fits, d.width);
+/** Flags of a signed product of `a` and `b` that is cut to the operation width. */
+export const IMUL: FlagOperation = {
+  number: 9,
+  flags(s, a, b) {
+    const { low, fits } = product(s, a, b, s.width, true);
+    productFlags(s, low, fits, s.width);
+  },
 };
-const imul3: Meaning = (s, d, src, by) => {
-  const { low, fits } = product(s, src.get(), by.get(), d.width, true);
-  d.set(low);
-  productFlags(s, low, fits, d.width);
+
+const imul = (s: Semantics, d: Operand, a: Val, b: Val): void => {
+  d.set(arithmetic(s, 'mul', a, b));
+  s.flagsOf(IMUL, a, b);
 };
+const imul2: Meaning = (s, d, src) => imul(s, d, d.get(), src.get());
+const imul3: Meaning = (s, d, src, by) => imul(s, d, src.get(), by.get());
 
 const mulx: Meaning = (s, high, low, src) => {
   const p = product(s, src.get(), s.reg(S.RDX, s.width), s.width, false);

@@ -1,4 +1,5 @@
 /** Shifts and rotates, with the flags of each count (keys `sdm:SAL`, `sdm:RCL`, `sdm:SHLD`). */
+import type { FlagOperation } from '../flags.ts';
 import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Val } from '../wasm/function.ts';
@@ -98,8 +99,17 @@ const rotateFlags = (s: Semantics, { cf, of }: Shifted): void => {
 const shiftFlags = (s: Semantics, { result, cf, of }: Shifted): void =>
   s.setFlags(result, s.f.op('i32.or', cf, s.f.op('i32.shl', of, c32(11))));
 
+/** Flags of a shift of `a` by the count `b`, which is not zero. */
+const shiftOperation = (number: number, make: Shift): FlagOperation => ({
+  number,
+  flags: (s, a, b) => shiftFlags(s, make(s, a, b)),
+});
+export const SHL = shiftOperation(6, shl),
+  SHR = shiftOperation(7, shr),
+  SAR = shiftOperation(8, sar);
+
 const shift =
-  (make: Shift, kind: 'shift' | 'rotate' | 'carry'): Meaning =>
+  (make: Shift, kind: FlagOperation | 'rotate' | 'carry'): Meaning =>
   (s, d: Operand, by?: Operand) => {
     const { f, width } = s;
     const raw = by === undefined ? c64(1n) : by.get();
@@ -110,21 +120,21 @@ const shift =
     f.if(f.op('i32.eqz', f.op('i64.eqz', count)), () => {
       const shifted = make(s, v, count);
       f.assign(out, shifted.result);
-      if (kind === 'shift') shiftFlags(s, shifted);
-      else rotateFlags(s, shifted);
+      if (kind === 'rotate' || kind === 'carry') rotateFlags(s, shifted);
+      else s.flagsOf(kind, v, count);
     });
     d.set(out);
   };
 
-const group: readonly [string, number, Shift, 'shift' | 'rotate' | 'carry'][] = [
+const group: readonly [string, number, Shift, FlagOperation | 'rotate' | 'carry'][] = [
   ['ROL', 0, rol, 'rotate'],
   ['ROR', 1, ror, 'rotate'],
   ['RCL', 2, throughCarry(true), 'carry'],
   ['RCR', 3, throughCarry(false), 'carry'],
-  ['SHL', 4, shl, 'shift'],
-  ['SHR', 5, shr, 'shift'],
-  ['SAL', 6, shl, 'shift'],
-  ['SAR', 7, sar, 'shift'],
+  ['SHL', 4, shl, SHL],
+  ['SHR', 5, shr, SHR],
+  ['SAL', 6, shl, SHL],
+  ['SAR', 7, sar, SAR],
 ];
 
 const double =

@@ -1,5 +1,6 @@
 /**
- * Finds the instructions of a region: what can be reached from its entry without leaving the page, as blocks.
+ * Finds the instructions of a region: what can be reached from its entry without leaving the page, as blocks. Direct calls are
+ * followed, so that a function and the small ones it calls are one region.
  */
 import type { CodeSize, Decoded, Decoder } from '../decode/decoder.ts';
 
@@ -12,18 +13,27 @@ export interface Block {
   readonly end: number;
   /** What follows the last instruction: another instruction, nothing (it jumps), or one the region cannot hold. */
   readonly after: 'next' | 'none' | 'interpret';
+  /** Where the last instruction may jump to, when that is a place in the page. */
+  readonly target: number | undefined;
+}
+
+export interface RegionCode {
+  readonly blocks: readonly Block[];
+  /** Where the region can be entered: first the place that was asked for, then the places behind calls. */
+  readonly entries: readonly number[];
 }
 
 const PAGE = 4096;
-const MAX_INSTRUCTIONS = 200;
+const MAX_INSTRUCTIONS = 300;
 
 /** The translator leaves these to the interpreter. */
 const foreign = (d: Decoded): boolean =>
   d.row.mean === undefined || d.row.alone === true || (d.row.rep !== undefined && d.repeat !== 0);
 
-/** Offset a near branch goes to, when it stays in the page. */
+/** Offset a near branch goes to, when it stays in the page and needs no check there: 16-bit operands cut the instruction pointer. */
 export const branchTarget = (d: Decoded, end: number): number | undefined => {
   if (!d.parsed.operands.some((o) => o.letter === 'J')) return undefined;
+  if (d.operandSize !== d.codeSize || d.operandSize === 16) return undefined;
   const target = BigInt(end) + d.immediate;
   return target >= 0n && target < BigInt(PAGE) ? Number(target) : undefined;
 };
@@ -37,11 +47,16 @@ export const discover = (
   entry: number,
   codeSize: CodeSize,
   real: boolean,
-): Block[] => {
+): RegionCode => {
   const found = new Map<number, Decoded>();
   const leaders = new Set([entry]);
+  const returns = new Set<number>();
   const work = [entry];
-  for (let offset = work.pop(); offset !== undefined; offset = work.pop()) {
+  const lead = (offset: number): void => {
+    leaders.add(offset);
+    work.push(offset);
+  };
+  for (let offset = work.shift(); offset !== undefined; offset = work.shift()) {
     while (offset < PAGE && !found.has(offset) && found.size < MAX_INSTRUCTIONS) {
       const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize, real);
       if (typeof d === 'string' || foreign(d)) break;
@@ -49,33 +64,38 @@ export const discover = (
       offset += d.length;
       if (d.row.ends !== true) continue;
       const target = branchTarget(d, offset);
-      if (target !== undefined && d.row.name !== 'CALL') {
-        leaders.add(target);
-        work.push(target);
+      if (target !== undefined) lead(target);
+      if (d.row.name === 'CALL') {
+        returns.add(offset);
+        lead(offset);
       }
       if (alwaysJumps(d.row.name)) break;
       leaders.add(offset);
     }
   }
   const blocks: Block[] = [];
-  for (const offset of [...leaders].sort((a, b) => a - b)) {
-    if (!found.has(offset)) continue;
-    const instructions: Decoded[] = [];
-    let at = offset;
-    let after: Block['after'] = 'interpret';
-    for (let d = found.get(at); d !== undefined; d = found.get(at)) {
-      instructions.push(d);
-      at += d.length;
-      if (d.row.ends === true) {
-        after = alwaysJumps(d.row.name) ? 'none' : 'next';
-        break;
-      }
-      if (leaders.has(at) && found.has(at)) {
-        after = 'next';
-        break;
-      }
+  for (const offset of [...leaders].sort((a, b) => a - b))
+    if (found.has(offset)) blocks.push(blockAt(found, leaders, offset));
+  return { blocks, entries: [entry, ...[...returns].filter((r) => r !== entry && found.has(r))] };
+};
+
+const blockAt = (found: ReadonlyMap<number, Decoded>, leaders: ReadonlySet<number>, offset: number): Block => {
+  const instructions: Decoded[] = [];
+  let at = offset;
+  let after: Block['after'] = 'interpret';
+  let target: number | undefined;
+  for (let d = found.get(at); d !== undefined; d = found.get(at)) {
+    instructions.push(d);
+    at += d.length;
+    if (d.row.ends === true) {
+      after = alwaysJumps(d.row.name) ? 'none' : 'next';
+      target = branchTarget(d, at);
+      break;
     }
-    blocks.push({ offset, instructions, end: at, after });
+    if (leaders.has(at) && found.has(at)) {
+      after = 'next';
+      break;
+    }
   }
-  return blocks;
+  return { offset, instructions, end: at, after, target };
 };

@@ -1,98 +1,261 @@
 /**
- * Writes the WebAssembly of one region: a function (cpu) -> status with a block of code per guest block.
+ * Writes the WebAssembly of one region: a function (cpu) -> status.
  *
- * The code assumes: the bytes it was made from (stores to them drop the region), the mode key it was made under, and a code
- * segment limit of 4 GiB outside 64-bit mode (checked on entry). It charges the budget per block and leaves to the interpreter what does
- * not fit, so a slice ends at exactly the instruction asked for.
+ * The code assumes: the bytes it was made from (stores to them drop the region), the mode key it was made under, and what is checked on
+ * entry. Budget is charged per block; that it is enough is checked where a loop begins or control arrives from the dispatcher, for the
+ * longest way from there to the next such place. What does not fit is left to the interpreter, so a slice ends at exactly the
+ * instruction asked for.
  */
 import { HELPERS } from '../helpers.ts';
 import type { Imports } from '../interpret/semantics.ts';
 import * as status from '../interpret/status.ts';
-import { instructionPlan } from '../isa/plan.ts';
-import { unitCheck } from '../isa/unit.ts';
+import { instructionPlan, OP_CALL } from '../isa/plan.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Label } from '../wasm/function.ts';
+import { c32, c64, type Label, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { I32 } from '../wasm/opcodes.ts';
-import type { Block } from './discover.ts';
+import { I32, I64 } from '../wasm/opcodes.ts';
+import { RegionBody } from './body.ts';
+import type { Block, RegionCode } from './discover.ts';
+import { unknownFlags } from './flags.ts';
 import { TranslatorSemantics } from './semantics.ts';
+import { type Structure, structure } from './structure.ts';
 
-export const buildRegion = (blocks: readonly Block[], entry: number, mode: number): Uint8Array<ArrayBuffer> => {
+export const buildRegion = (code: RegionCode, mode: number): Uint8Array<ArrayBuffer> => {
   const m = new ModuleBuilder();
   const imports: Imports = {
     slow: m.import('env', 'slow', [I32, I32], [I32]),
     commit: m.import('env', 'commit', [I32], [I32]),
     segment: m.import('env', 'segment', [I32, I32, I32, I32], [I32]),
+    flags: m.import('env', 'flags', [I32, I32, I64, I64], []),
     helpers: HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32])),
   };
-  const { index, body: f } = m.define([I32], [I32]);
-  m.export('region', index);
-  const numbers = new Map(blocks.map((b, i) => [b.offset, i]));
-  const where = f.variable(I32);
-  let top: Label = 0;
-  const s: TranslatorSemantics = new TranslatorSemantics(f, imports, instructionPlan().variants[2]!, mode, {
-    goto: (offset) => {
-      const number = numbers.get(Number(offset));
-      if (number === undefined) s.exit(f.op('i64.add', s.pageIp, c64(offset)), status.JUMPED);
-      else {
-        f.assign(where, c32(number));
-        f.br(top);
-      }
-    },
-  });
-  const { cpu } = s;
-  if ((mode & S.MODE_SIZE) !== S.MODE_64) {
-    const limit = f.load('i32.load', cpu, S.seg(S.CS) + S.SEG_LIMIT);
-    f.if(f.op('i32.ne', limit, c32(-1)), () => f.return(c32(status.INTERPRET)));
-  }
-  f.assign(s.pageIp, f.op('i64.sub', f.load('i64.load', cpu, S.RIP), c64(entry)));
-  f.assign(s.budget, f.load('i32.load', cpu, S.BUDGET));
-  f.assign(where, c32(numbers.get(entry)!));
-  f.release();
+  const body = new RegionBody([I32], [I32], unknownFlags);
+  m.export('region', m.add(body));
+  new RegionWriter(body, imports, code, mode).write();
+  return m.finish();
+};
 
-  const writeBlock = (block: Block, number: number) => {
+/** The dispatcher's node; the block at position i is node i + 1. */
+const DISPATCHER = 0;
+
+class RegionWriter {
+  private readonly f: RegionBody;
+  private readonly s: TranslatorSemantics;
+  private readonly blocks: readonly Block[];
+  private readonly numbers: ReadonlyMap<number, number>;
+  private readonly shape: Structure;
+  private readonly mode: number;
+  /** Jumps whose target is found at run time go to the dispatcher. */
+  private readonly returns: boolean;
+  /** Instructions from a node to the next check, itself included. */
+  private readonly needs: number[] = [];
+  /** Labels of loops, and of the places behind the blocks where ways meet. */
+  private readonly loops: Label[] = [];
+  private readonly behind: Label[] = [];
+  /** Offset in the page that the dispatcher goes to. */
+  private readonly where: Val;
+  private current = DISPATCHER;
+
+  constructor(f: RegionBody, imports: Imports, code: RegionCode, mode: number) {
+    this.f = f;
+    this.mode = mode;
+    this.blocks = code.blocks;
+    this.numbers = new Map(code.blocks.map((b, i) => [b.offset, i + 1]));
+    this.returns = code.entries.length > 1;
+    this.shape = structure({ edges: this.edges(code) });
+    this.where = f.variable(I32);
+    this.s = new TranslatorSemantics(f, imports, instructionPlan().variants[OP_CALL + 1]!, mode, {
+      goto: (offset) => this.goto(offset),
+      indirect: (target) => this.indirect(target),
+    });
+  }
+
+  private edges(code: RegionCode): number[][] {
+    const entries = code.entries.map((e) => this.numbers.get(e)!);
+    return [
+      entries,
+      ...code.blocks.map((block) => {
+        const to: number[] = [];
+        const target = block.target === undefined ? undefined : this.numbers.get(block.target);
+        if (target !== undefined) to.push(target);
+        const next = block.after === 'next' ? this.numbers.get(block.end) : undefined;
+        if (next !== undefined) to.push(next);
+        if (this.returns && block.instructions.at(-1)!.row.name === 'RET') to.push(DISPATCHER);
+        return to;
+      }),
+    ];
+  }
+
+  write(): void {
+    const { f, s } = this;
+    s.frame(() => {
+      this.tree(DISPATCHER);
+      f.unreachable();
+    });
+    f.prepend(() => {
+      const { cpu } = s;
+      let refuse = this.unavailable();
+      if ((this.mode & S.MODE_SIZE) !== S.MODE_64) {
+        const limit = f.load('i32.load', cpu, S.seg(S.CS) + S.SEG_LIMIT);
+        refuse = f.op('i32.or', refuse, f.op('i32.ne', limit, c32(-1)));
+      }
+      s.enter(refuse);
+      const rip = f.load('i64.load', cpu, S.RIP);
+      const linear = f.op('i64.add', rip, s.state64(S.CS_BASE));
+      const offset = f.op('i64.and', linear, c64(0xfff));
+      f.assign(this.where, f.op('i32.wrap_i64', offset));
+      f.assign(s.pageIp, f.op('i64.sub', rip, offset));
+    });
+  }
+
+  /** Nonzero when a unit that the region uses cannot be used now: each instruction's own check is left to the interpreter. */
+  private unavailable(): Val {
+    const { f, s } = this;
+    const units = new Set(this.blocks.flatMap((b) => b.instructions.map((d) => d.row.unit)));
+    let refuse: Val = c32(0);
+    if (units.has('sse')) refuse = f.op('i32.or', refuse, s.state32(S.SSE_BLOCKED));
+    if (units.has('x87') || units.has('mmx'))
+      refuse = f.op('i32.or', refuse, f.op('i32.and', s.state32(S.CR0), c32(CR0_EM_TS)));
+    return refuse;
+  }
+
+  // ---- control flow ----
+
+  /** Writes a node and what it dominates. */
+  private tree(node: number): void {
+    const { f } = this;
+    if (!this.shape.isLoop[node]) {
+      this.within(node, 0);
+      return;
+    }
+    f.structure('loop', (label) => {
+      this.loops[node] = label;
+      this.within(node, 0);
+    });
+  }
+
+  /** The node's code inside one block for each place where ways from it meet. */
+  private within(node: number, from: number): void {
+    const { f } = this;
+    const merges = this.shape.merges[node];
+    if (from === merges.length) {
+      this.node(node);
+      return;
+    }
+    const meeting = merges[from];
+    f.structure('block', (label) => {
+      this.behind[meeting] = label;
+      this.within(node, from + 1);
+    });
+    this.tree(meeting);
+  }
+
+  private node(node: number): void {
+    const { f } = this;
+    const { isLoop, isMerge } = this.shape;
+    f.reachable = true;
+    if (node === DISPATCHER || isLoop[node] || isMerge[node]) f.known = unknownFlags;
+    this.current = node;
+    if (node === DISPATCHER) this.dispatch();
+    else this.block(this.blocks[node - 1], node);
+  }
+
+  /** Goes from the current node to another one. */
+  private edge(to: number): void {
+    const { f, shape } = this;
+    const from = this.current;
+    if (shape.dispatched(from, to)) {
+      f.assign(this.where, c32(this.blocks[to - 1].offset));
+      f.br(this.loops[DISPATCHER]);
+    } else if (shape.order[to] <= shape.order[from]) f.br(this.loops[to]);
+    else if (shape.isMerge[to]) f.br(this.behind[to]);
+    else {
+      this.s.nested(() => this.tree(to));
+      this.current = from;
+      f.reachable = false;
+    }
+  }
+
+  private goto(offset: number): boolean {
+    const to = this.numbers.get(offset);
+    if (to === undefined) return false;
+    this.edge(to);
+    return true;
+  }
+
+  private indirect(target: Val): boolean {
+    const { f, s } = this;
+    if (!this.returns || this.blocks[this.current - 1].instructions.at(-1)!.row.name !== 'RET') return false;
+    const distance = f.op('i64.sub', target, s.pageIp);
+    f.if(f.op('i64.ge_u', distance, c64(4096)), () => s.exit(target, status.JUMPED));
+    f.assign(this.where, f.op('i32.wrap_i64', distance));
+    f.br(this.loops[DISPATCHER]);
+    return true;
+  }
+
+  /** Compares the wanted offset with those of the entries, halving them. */
+  private dispatch(): void {
+    const { f, s, shape } = this;
+    const { entries } = shape;
+    if (entries.length === 1 && !shape.isLoop[DISPATCHER]) {
+      this.edge(entries[0]);
+      return;
+    }
+    const offsetOf = (node: number): number => this.blocks[node - 1].offset;
+    const among = (from: number, to: number): void => {
+      if (to - from === 1) {
+        f.if(f.op('i32.eq', this.where, c32(offsetOf(entries[from]))), () => this.edge(entries[from]));
+        s.exit(f.op('i64.add', s.pageIp, f.op('i64.extend_i32_u', this.where)), status.JUMPED);
+        return;
+      }
+      const half = (from + to) >> 1;
+      f.if(
+        f.op('i32.lt_u', this.where, c32(offsetOf(entries[half]))),
+        () => among(from, half),
+        () => among(half, to),
+      );
+    };
+    among(0, entries.length);
+  }
+
+  // ---- blocks ----
+
+  /** Is the budget checked before the node? */
+  private isChecked(node: number): boolean {
+    return this.shape.isLoop[node] || this.shape.entries.includes(node);
+  }
+
+  private need(node: number): number {
+    const known = this.needs[node];
+    if (known !== undefined) return known;
+    const block = this.blocks[node - 1];
+    let most = 0;
+    for (const offset of [block.target, block.after === 'next' ? block.end : undefined]) {
+      const to = offset === undefined ? undefined : this.numbers.get(offset);
+      if (to !== undefined && !this.isChecked(to)) most = Math.max(most, this.need(to));
+    }
+    this.needs[node] = most + block.instructions.length;
+    return this.needs[node];
+  }
+
+  private block(block: Block, node: number): void {
+    const { f, s } = this;
     const count = block.instructions.length;
-    f.if(f.op('i32.lt_u', s.budget, c32(count)), () =>
-      s.exit(f.op('i64.add', s.pageIp, c64(block.offset)), status.INTERPRET),
-    );
+    if (this.isChecked(node))
+      f.if(f.op('i32.lt_u', s.budget, c32(this.need(node))), () => s.exit(s.ripAt(block.offset), status.INTERPRET));
     f.assign(s.budget, f.op('i32.sub', s.budget, c32(count)));
     f.release();
     let at = block.offset;
     block.instructions.forEach((d, i) => {
       s.begin(d, at, count - 1 - i);
-      unitCheck(s, d.row);
       d.row.mean!(s, ...d.parsed.operands.map((o) => s.operand(o)));
       at += d.length;
       if (i < count - 1 || block.after !== 'none') s.end();
       f.release();
     });
-    if (block.after === 'interpret') s.exit(f.op('i64.add', s.pageIp, c64(block.end)), status.INTERPRET);
-    else if (block.after === 'next' && numbers.get(block.end) !== number + 1) {
-      const next = numbers.get(block.end);
-      if (next === undefined) s.exit(f.op('i64.add', s.pageIp, c64(block.end)), status.INTERPRET);
-      else {
-        f.assign(where, c32(next));
-        f.br(top);
-      }
-    } else if (block.after === 'none') f.unreachable();
-    f.release();
-  };
+    if (block.after === 'none') return;
+    if (block.after === 'interpret' || !this.goto(block.end)) s.exit(s.ripAt(block.end), status.INTERPRET);
+  }
+}
 
-  f.loop((label) => {
-    top = label;
-    const labels: Label[] = [];
-    const nest = (i: number): void =>
-      f.block((inner) => {
-        labels[i] = inner;
-        if (i === 0) f.brTable(where, labels, labels[0]);
-        else {
-          nest(i - 1);
-          writeBlock(blocks[i - 1], i - 1);
-        }
-      });
-    nest(blocks.length - 1);
-    writeBlock(blocks[blocks.length - 1], blocks.length - 1);
-  });
-  f.unreachable();
-  return m.finish();
-};
+const CR0_EM_TS = 12;

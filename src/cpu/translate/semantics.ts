@@ -1,11 +1,13 @@
 /**
  * The translator's back end: operands are known when the code is written, so their places become constants.
  *
- * Registers and flags are written through to the state block, which is exact at every instruction boundary; RIP and BUDGET are
- * written where the region is left or calls out.
+ * General registers and flags are locals (registers.ts, flags.ts). They go to the state block where the region is left; every way out
+ * leads through one place at its end. TypeScript that is called in between (memory, helpers) sees an exact RIP and BUDGET and no general
+ * register.
  */
 import type { Decoded } from '../decode/decoder.ts';
 import { isSegmented, registerPlace } from '../decode/record.ts';
+import type { FlagOperation } from '../flags.ts';
 import {
   fixedOffset,
   fixedWidth,
@@ -21,39 +23,102 @@ import { instructionPlan, type Variant, variantNumber } from '../isa/plan.ts';
 import { SLOW_KNOWN, SLOW_STACK } from '../mmu/access.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import { c32, c64, type Label, type Val } from '../wasm/function.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
+import type { RegionBody } from './body.ts';
+import { LazyFlags } from './flags.ts';
+import { Registers } from './registers.ts';
 
 const MASKS = { 16: 0xffffn, 32: 0xffff_ffffn, 64: -1n } as const;
 const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;
 const STORE = { 8: 'i64.store8', 16: 'i64.store16', 32: 'i64.store32', 64: 'i64.store' } as const;
 
+/** Segments that flatness is about. */
+const FLAT: readonly number[] = [S.ES, S.SS, S.DS];
+
 /** Where control goes inside the region. */
 export interface RegionFlow {
-  /** Continues at an offset in the page: a branch inside the region, or an exit from it. */
-  goto(offset: bigint): void;
+  /** Continues at an offset from the page's begin: a branch inside the region; false when it has no such place. */
+  goto(offset: number): boolean;
+  /** Continues at a target that is only known at run time, if the region may hold it; false when it never does. */
+  indirect(target: Val): boolean;
 }
 
 export class TranslatorSemantics extends InterpreterSemantics {
+  declare readonly f: RegionBody;
   readonly budget: Val;
   /** RIP of the start of the page. */
   readonly pageIp: Val;
+  readonly registers: Registers;
+  private readonly flags: LazyFlags;
   private readonly mode: number;
   private readonly flow: RegionFlow;
+  private readonly tlb: Val;
+  private readonly exitRip: Val;
+  private exitLabel: Label = 0;
   private insn!: Decoded;
   /** Offset of the current instruction in the page, and of the next. */
   private at = 0;
   private next = 0;
   /** Instructions of the block behind the current one: charged, not yet executed. */
   private ahead = 0;
+  /** How deeply the code of the current instruction is nested when it begins. */
+  private base = 0;
+  /** Host address of a store whose staged bytes are still to be handed over. */
+  private unfinished: Val | undefined;
+  /** The result local may hold a reason to leave. */
   private staged = false;
+  /** The target that is known to be allowed. */
+  private checked: Val | undefined;
+  /** While flags are computed from an operation's values: where they go instead of the state. */
+  private captured: { result: Val; bits: Val } | undefined;
+  private capturing = false;
 
-  constructor(f: FunctionBody, imports: Imports, variant: Variant, mode: number, flow: RegionFlow) {
+  constructor(f: RegionBody, imports: Imports, variant: Variant, mode: number, flow: RegionFlow) {
     super(f, variant, imports);
     this.mode = mode;
     this.flow = flow;
     this.budget = f.variable(I32);
     this.pageIp = f.variable(I64);
+    this.tlb = f.variable(I32);
+    this.exitRip = f.variable(I64);
+    this.registers = new Registers(f, this.cpu, (mode & S.MODE_SIZE) !== S.MODE_64);
+    this.flags = new LazyFlags(f, this.cpu, imports.flags!);
+  }
+
+  private get code64(): boolean {
+    return (this.mode & S.MODE_SIZE) === S.MODE_64;
+  }
+  private get flat(): boolean {
+    return (this.mode & S.MODE_SEGMENTED) === 0;
+  }
+
+  // ---- the region's frame ----
+
+  /** Writes the region: what comes before and behind the code that `body` writes. */
+  frame(body: () => void): void {
+    const { f } = this;
+    f.structure('block', (label) => {
+      this.exitLabel = label;
+      body();
+    });
+    f.reachable = true;
+    this.setState64(S.RIP, this.exitRip);
+    f.store('i32.store', this.cpu, this.budget, S.BUDGET);
+    this.registers.store();
+    this.flags.leave();
+    f.push(this.result);
+  }
+
+  /** Loads what the region keeps in locals; leaves to the interpreter where the region may not run. */
+  enter(refuse: Val): void {
+    const { f, cpu } = this;
+    const upper = f.op('i32.wrap_i64', this.registers.load());
+    f.if(f.op('i32.or', upper, refuse), () => f.return(c32(status.INTERPRET)));
+    f.reachable = true;
+    this.flags.enter();
+    f.assign(this.budget, f.load('i32.load', cpu, S.BUDGET));
+    f.assign(this.tlb, f.load('i32.load', cpu, S.TLB));
   }
 
   /** Begins one instruction. */
@@ -63,30 +128,52 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.next = offset + d.length;
     this.ahead = ahead;
     this.staged = false;
+    this.unfinished = undefined;
+    this.base = this.f.nesting;
+    this.checked = undefined;
     const plan = instructionPlan();
     this.variant = plan.variants[variantNumber(plan, d.parsed, d.operandSize, d.memory !== undefined)]!;
     this.width = operationWidth(this.variant);
   }
 
-  /** Ends one instruction that did not jump: leaves the region when a store was staged. */
+  /** Ends one instruction that did not jump: leaves the region when a store asks for it. */
   end(): void {
-    if (this.staged) this.leaveIfAsked(this.ripAt(this.next), status.LEAVE);
+    this.handOver(() => this.ripAt(this.next), status.LEAVE);
     this.f.release();
   }
 
-  private ripAt(offset: number | bigint): Val {
+  /** Runs code writing that begins instructions of its own, and comes back to the current one. */
+  nested(inner: () => void): void {
+    const { insn, at, next, ahead, base, unfinished, staged, variant, width } = this;
+    inner();
+    Object.assign(this, { insn, at, next, ahead, base, unfinished, staged, variant, width });
+  }
+
+  ripAt(offset: number): Val {
     return this.f.op('i64.add', this.pageIp, c64(offset));
   }
 
   /** Leaves the region at a RIP; `bits` tells the dispatch loop how. */
   exit(rip: Val, bits: number, unspent = 0): void {
-    this.setState64(S.RIP, rip);
-    this.setState32(S.BUDGET, unspent === 0 ? this.budget : this.f.op('i32.add', this.budget, c32(unspent)));
-    this.f.return(c32(bits));
+    const { f } = this;
+    f.assign(this.exitRip, rip);
+    if (unspent !== 0) f.assign(this.budget, f.op('i32.add', this.budget, c32(unspent)));
+    f.assign(this.result, c32(bits));
+    f.br(this.exitLabel);
   }
 
-  private leaveIfAsked(rip: Val, bits: number): void {
-    this.f.if(this.result, () => this.exit(rip, bits, this.ahead));
+  /** The instruction is complete: hands a staged store over and leaves if that, or the meaning, asks for it. */
+  private handOver(rip: () => Val, bits: number): void {
+    const { f } = this;
+    const leave = () => f.if(this.result, () => this.exit(rip(), bits, this.ahead));
+    const host = this.unfinished;
+    this.unfinished = undefined;
+    if (host !== undefined)
+      f.if(f.op('i32.eq', host, f.op('i32.add', this.cpu, c32(S.BOUNCE))), () => {
+        this.statusFrom(f.call(this.imports.commit, [this.cpu], I32));
+        if (!this.staged) leave();
+      });
+    if (this.staged) leave();
   }
 
   protected override stop(): void {
@@ -103,28 +190,12 @@ export class TranslatorSemantics extends InterpreterSemantics {
     return c32(this.insn.memory?.segment ?? S.DS);
   }
   override committed(host: Val): void {
-    this.staged = true;
-    super.committed(host);
-  }
-
-  override nextRip(): Val {
-    return this.ripAt(this.next);
-  }
-  override relative(displacement: Operand): Val {
-    return this.zx(this.width, this.f.op('i64.add', this.nextRip(), displacement.get()));
-  }
-  override jumpRelative(): void {
-    const target = BigInt(this.next) + this.insn.immediate;
-    // A 16-bit jump cuts the instruction pointer, which may be larger under a code segment limit of 4 GiB.
-    if (this.width === this.insn.codeSize && this.width !== 16 && target >= 0n && target < 4096n) {
-      if (this.staged) this.leaveIfAsked(this.ripAt(target), status.JUMPED | status.LEAVE);
-      this.flow.goto(target);
-    } else this.jump(this.zx(this.width, this.ripAt(target)));
-  }
-  override jump(target: Val): void {
-    this.checkTarget(target);
-    if (this.staged) this.leaveIfAsked(target, status.JUMPED | status.LEAVE);
-    this.exit(target, status.JUMPED, 0);
+    // One store at the end of an instruction is the ordinary case and costs one test there.
+    if (this.unfinished === undefined && this.f.nesting === this.base) this.unfinished = host;
+    else {
+      this.staged = true;
+      super.committed(host);
+    }
   }
   override leave(): void {
     this.staged = true;
@@ -132,6 +203,8 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
   override callSystem(index: number, a: Val, b: Val): void {
     this.staged = true;
+    this.registers.storeAll();
+    this.flags.publish();
     super.callSystem(index, a, b);
   }
   override routine(): void {
@@ -139,6 +212,129 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
   override finished(): void {
     throw new Error('repeated string instructions are left to the interpreter');
+  }
+
+  // ---- state ----
+
+  override state64(offset: number): Val {
+    if (Registers.holds(offset)) return this.registers.get(offset, 64);
+    switch (offset) {
+      case S.FLAG_RESULT:
+        return this.computedFlags().result;
+      case S.LINEAR_MASK:
+        return c64(MASKS[this.code64 ? 64 : 32]);
+      case S.STACK_MASK:
+        return c64(MASKS[this.code64 ? 64 : (this.mode & S.MODE_STACK32) !== 0 ? 32 : 16]);
+      case S.STACK_BASE:
+      case S.STRING_BASE:
+        return this.code64 || this.flat ? c64(0n) : super.state64(offset);
+      default:
+        return super.state64(offset);
+    }
+  }
+  override state32(offset: number): Val {
+    switch (offset) {
+      case S.FLAG_BITS:
+        return this.computedFlags().bits;
+      case S.TLB:
+        return this.tlb;
+      case S.MODE:
+        return c32(this.mode);
+      default:
+        return super.state32(offset);
+    }
+  }
+  override setState64(offset: number, value: Val): void {
+    if (Registers.holds(offset)) this.registers.set(offset, 64, value);
+    else super.setState64(offset, value);
+  }
+  override setState32(offset: number, value: Val): void {
+    if (offset === S.FLAG_BITS) this.flags.store(this.computedFlags().result, value);
+    else super.setState32(offset, value);
+  }
+  override reg(index: number, width: Width): Val {
+    return this.registers.get(S.gpr(index), width);
+  }
+  override setReg(index: number, width: Width, value: Val): void {
+    this.registers.set(S.gpr(index), width, value);
+  }
+
+  // ---- flags ----
+
+  override flagsOf(operation: FlagOperation, a: Val, b: Val): void {
+    this.flags.remember(operation, this.width as 64, a, b);
+  }
+  override setFlags(result: Val, bits: Val, width: Width = this.width): void {
+    const whole = this.sx(width, result);
+    if (this.capturing) this.captured = { result: whole, bits };
+    else this.flags.store(whole, bits);
+  }
+  /** FLAG_RESULT and FLAG_BITS; what of them nobody uses is not compiled to anything. */
+  private computedFlags(): { result: Val; bits: Val } {
+    const last = this.flags.operation;
+    if (last === undefined) return { result: this.flags.result(), bits: this.flags.bits() };
+    this.atWidth(last.width, () => {
+      this.capturing = true;
+      last.operation.flags(this, ...this.flags.values());
+      this.capturing = false;
+    });
+    return this.captured!;
+  }
+  private atWidth<T>(width: Width, inner: () => T): T {
+    const own = this.width;
+    this.width = width;
+    const result = inner();
+    this.width = own;
+    return result;
+  }
+  override condition(code: number): Val {
+    const last = this.flags.operation;
+    const [a, b] = this.flags.values();
+    const direct =
+      last === undefined ? undefined : this.atWidth(last.width, () => last.operation.condition?.(this, code, a, b));
+    return direct ?? super.condition(code);
+  }
+
+  // ---- control ----
+
+  override nextRip(): Val {
+    return this.ripAt(this.next);
+  }
+  /** Offset a direct branch leads to, when it needs no check: not with 16-bit operands, which cut the instruction pointer. */
+  private direct(): number | undefined {
+    if (this.width !== this.insn.codeSize || this.width === 16) return undefined;
+    const target = BigInt(this.next) + this.insn.immediate;
+    return target >= 0n && target < 4096n ? Number(target) : undefined;
+  }
+  override relative(displacement: Operand): Val {
+    return this.zx(this.width, this.f.op('i64.add', this.nextRip(), displacement.get()));
+  }
+  override checkTarget(target: Val): void {
+    const { f } = this;
+    if (target === this.checked) return;
+    if (f.nesting === this.base) this.checked = target;
+    if (!this.code64) {
+      // The region is only entered under a limit of 4 GiB.
+      if (this.width > 32) this.faultIf(f.op('i64.gt_u', target, c64(MASKS[32])), 13, c32(0));
+      return;
+    }
+    if (this.insn.parsed.operands.some((o) => o.letter === 'J') && this.direct() !== undefined) return;
+    const high = f.op('i64.shr_s', target, c64(47n));
+    this.faultIf(f.op('i64.gt_u', f.op('i64.add', high, c64(1n)), c64(1n)), 13, c32(0));
+  }
+  override jumpRelative(): void {
+    const target = this.direct();
+    if (target === undefined) {
+      this.jump(this.zx(this.width, this.ripAt(this.next + Number(this.insn.immediate))));
+      return;
+    }
+    this.handOver(() => this.ripAt(target), status.JUMPED | status.LEAVE);
+    if (!this.flow.goto(target)) this.exit(this.ripAt(target), status.JUMPED);
+  }
+  override jump(target: Val): void {
+    this.checkTarget(target);
+    this.handOver(() => target, status.JUMPED | status.LEAVE);
+    if (!this.flow.indirect(target)) this.exit(target, status.JUMPED);
   }
   override prefix(): { f3: () => Val; f2: () => Val } {
     return { f3: () => c32(0), f2: () => c32(0) };
@@ -158,7 +354,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
 
   private segmentBaseOf(segment: number): Val {
-    if (this.insn.codeSize === 64 && segment < S.FS) return c64(0n);
+    if (this.code64 ? segment < S.FS : this.flat && FLAT.includes(segment)) return c64(0n);
     return this.state64(S.seg(segment));
   }
 
@@ -191,21 +387,39 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
 
   private place(extra: Val | undefined): { offset: Val; linear: Val } {
+    const offset = this.offset(extra);
+    const memory = this.insn.memory!;
+    const base = this.segmentBaseOf(memory.segment);
+    if (base.constant === 0n) return { offset, linear: offset };
+    const linear = this.f.op('i64.add', offset, base);
+    return { offset, linear: this.zx(this.code64 ? 64 : 32, linear) };
+  }
+
+  /** Offset of the memory operand in its segment. */
+  private offset(extra: Val | undefined): Val {
     const { f } = this;
+    const { addressSize } = this.insn;
     const memory = this.insn.memory!;
     const pop = this.insn.row.name === 'POP' && memory.base === S.RSP ? BigInt(this.insn.operandSize / 8) : 0n;
-    let sum: Val = c64(memory.displacement + pop);
-    if (memory.base === 16) sum = f.op('i64.add', this.nextRip(), sum);
-    else if (memory.base >= 0)
-      sum =
-        memory.displacement + pop === 0n ? this.reg(memory.base, 64) : f.op('i64.add', this.reg(memory.base, 64), sum);
-    if (memory.index >= 0) sum = f.op('i64.add', sum, f.op('i64.shl', this.reg(memory.index, 64), c64(memory.scale)));
-    if (extra !== undefined) sum = f.op('i64.add', sum, extra);
-    const { addressSize, codeSize } = this.insn;
-    const offset = addressSize === 64 ? sum : f.op('i64.and', sum, c64(MASKS[addressSize]));
-    if (codeSize === 64 && memory.segment < S.FS) return { offset, linear: offset };
-    const linear = f.op('i64.add', offset, this.segmentBaseOf(memory.segment));
-    return { offset, linear: codeSize === 64 ? linear : f.op('i64.and', linear, c64(0xffff_ffffn)) };
+    const parts: Val[] = [];
+    const scaled = (): Val => {
+      const index = this.reg(memory.index, 64);
+      if (addressSize === 32)
+        return f.op('i64.extend_i32_u', f.op('i32.shl', f.op('i32.wrap_i64', index), c32(memory.scale)));
+      return f.op('i64.shl', index, c64(memory.scale));
+    };
+    if (memory.base === 16) parts.push(this.nextRip());
+    else if (memory.base >= 0) parts.push(this.reg(memory.base, 64));
+    if (memory.index >= 0) parts.push(scaled());
+    const displacement = c64(memory.displacement + pop);
+    if (displacement.constant !== 0n || parts.length === 0) parts.push(displacement);
+    if (extra !== undefined) parts.push(extra);
+    if (addressSize === 32) {
+      const sum = parts.map((p) => f.op('i32.wrap_i64', p)).reduce((p, q) => f.op('i32.add', p, q));
+      return f.op('i64.extend_i32_u', sum);
+    }
+    const sum = parts.reduce((p, q) => f.op('i64.add', p, q));
+    return addressSize === 64 ? sum : f.op('i64.and', sum, c64(MASKS[16]));
   }
 }
 
@@ -228,6 +442,7 @@ class PlacedRegister implements Operand {
   }
   get(): Val {
     const { s } = this;
+    if (this.general) return s.registers.get(this.offset, this.width);
     return this.width === 128
       ? s.f.load('v128.load', s.cpu, this.offset)
       : s.f.load(LOAD[this.width], s.cpu, this.offset);
@@ -238,8 +453,9 @@ class PlacedRegister implements Operand {
   probe(): void {}
   set(value: Val): void {
     const { s } = this;
-    if (this.width === 128) s.f.store('v128.store', s.cpu, value, this.offset);
-    else s.f.store(this.general && this.width === 32 ? 'i64.store' : STORE[this.width], s.cpu, value, this.offset);
+    if (this.general) s.registers.set(this.offset, this.width, value);
+    else if (this.width === 128) s.f.store('v128.store', s.cpu, value, this.offset);
+    else s.f.store(STORE[this.width], s.cpu, value, this.offset);
     if (this.mmx) s.f.store('i64.store16', s.cpu, c64(0xffffn), this.offset + 8);
   }
   setZeroing(value: Val): void {

@@ -6,6 +6,7 @@
  * guest instructions.
  */
 import { Bytes } from './bytes.ts';
+import { COMMUTES, fold, isAbsorbing, isNeutral } from './fold.ts';
 import {
   F32,
   F64,
@@ -41,13 +42,13 @@ export const c64 = (value: bigint | number): Val => ({
 const TYPES: readonly ValType[] = [I32, I64, F32, F64, V128];
 
 export class FunctionBody {
-  readonly code = new Bytes();
+  private code = new Bytes();
   readonly params: readonly ValType[];
   readonly results: readonly ValType[];
   private readonly locals: ValType[] = [];
   private readonly free = new Map<ValType, number[]>(TYPES.map((t) => [t, []]));
   private temps: number[] = [];
-  private depth = 0;
+  protected depth = 0;
 
   constructor(params: readonly ValType[], results: readonly ValType[]) {
     this.params = params;
@@ -107,12 +108,30 @@ export class FunctionBody {
   }
 
   op(name: Op, a: Val, b?: Val, c?: Val): Val {
+    const known = c === undefined ? this.simplify(name, a, b) : undefined;
+    if (known !== undefined) return known;
     const [code, , result] = OPS[name];
     this.push(a);
     if (b !== undefined) this.push(b);
     if (c !== undefined) this.push(c);
     this.encode(code);
     return this.bind(result);
+  }
+
+  /** The result when the operands tell it. A copy, never the operand: what a variable holds may change. */
+  private simplify(name: Op, a: Val, b: Val | undefined): Val | undefined {
+    if (a.constant !== undefined && (b === undefined || b.constant !== undefined)) {
+      const value = fold(name, a.constant, b?.constant);
+      return value === undefined ? undefined : typeof value === 'bigint' ? c64(value) : c32(value);
+    }
+    if (b?.constant !== undefined) {
+      if (isNeutral(name, b.constant)) return this.copy(a);
+      if (isAbsorbing(name, b.constant)) return b;
+    } else if (a.constant !== undefined && b !== undefined && COMMUTES.has(name)) {
+      if (isNeutral(name, a.constant)) return this.copy(b);
+      if (isAbsorbing(name, a.constant)) return a;
+    }
+    return undefined;
   }
 
   load(name: LoadOp, pointer: Val, offset = 0): Val {
@@ -161,6 +180,7 @@ export class FunctionBody {
   }
 
   select(condition: Val, yes: Val, no: Val): Val {
+    if (condition.constant !== undefined) return this.copy(condition.constant !== 0 ? yes : no);
     this.push(yes);
     this.push(no);
     this.push(condition);
@@ -184,6 +204,7 @@ export class FunctionBody {
   }
 
   copy(v: Val): Val {
+    if (v.constant !== undefined) return v;
     this.push(v);
     return this.bind(v.type);
   }
@@ -222,6 +243,11 @@ export class FunctionBody {
   }
 
   if(condition: Val, then: () => void, otherwise?: () => void): void {
+    if (condition.constant !== undefined) {
+      if (condition.constant !== 0) then();
+      else otherwise?.();
+      return;
+    }
     this.push(condition);
     this.enter(0x04);
     then();
@@ -261,6 +287,10 @@ export class FunctionBody {
   }
 
   brIf(condition: Val, label: Label): void {
+    if (condition.constant !== undefined) {
+      if (condition.constant !== 0) this.br(label);
+      return;
+    }
     this.push(condition);
     this.code.u8(0x0d);
     this.code.u32(this.depth - label);
@@ -281,6 +311,14 @@ export class FunctionBody {
 
   unreachable(): void {
     this.code.u8(0x00);
+  }
+
+  /** Puts what `write` emits before everything that was written. */
+  prepend(write: () => void): void {
+    const body = this.code;
+    this.code = new Bytes();
+    write();
+    this.code.append(body);
   }
 
   /** Bytes of the function for the code section. */

@@ -43,8 +43,13 @@ export class ModuleBuilder {
   /** Reserves a function; its body may be filled later. */
   define(params: readonly ValType[], results: readonly ValType[]): { index: number; body: FunctionBody } {
     const body = new FunctionBody(params, results);
-    this.functions.push({ type: this.type(params, results), body });
-    return { index: this.imports.length + this.functions.length - 1, body };
+    return { index: this.add(body), body };
+  }
+
+  /** Adds a function; its index. */
+  add(body: FunctionBody): number {
+    this.functions.push({ type: this.type(body.params, body.results), body });
+    return this.imports.length + this.functions.length - 1;
   }
 
   export(name: string, index: number): void {
