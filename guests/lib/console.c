@@ -6,11 +6,9 @@ static volatile struct xencons_interface *ring;
 static uint32_t ring_port;
 
 void console_setup(void) {
-    uint64_t pfn = 0, port = 0;
-    if (hvm_get_param(HVM_PARAM_CONSOLE_PFN, &pfn) == 0 && hvm_get_param(HVM_PARAM_CONSOLE_EVTCHN, &port) == 0 && pfn) {
-        ring = (volatile struct xencons_interface *)(unsigned long)(pfn << 12);
-        ring_port = port;
-    }
+    struct console found = console_find();
+    ring = found.ring;
+    ring_port = found.port;
 }
 
 static void notify(void) {

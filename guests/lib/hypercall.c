@@ -16,9 +16,8 @@ static uint32_t find_base(void) {
 void hypercall_setup(void) {
     xen_base = find_base();
     if (!xen_base)
-        for (;;)
-            asm volatile("cli; hlt");
-    wrmsr(cpuid(xen_base + 2, 0).ebx, (unsigned long)hypercall_page);
+        hopeless();
+    hypercall_page_setup();
 }
 
 long hypercall(unsigned int number, unsigned long a, unsigned long b, unsigned long c, unsigned long d, unsigned long e) {
@@ -35,25 +34,6 @@ long hypercall(unsigned int number, unsigned long a, unsigned long b, unsigned l
     asm volatile("call *%%eax" : "=a"(result), "+b"(a), "+c"(b), "+d"(c), "+S"(d), "+D"(e) : "0"(entry) : "memory");
 #endif
     return result;
-}
-
-long hvm_get_param(uint32_t index, uint64_t *value) {
-    struct xen_hvm_param param = {.domid = DOMID_SELF, .index = index};
-    long rc = hypercall2(__HYPERVISOR_hvm_op, HVMOP_get_param, &param);
-    *value = param.value;
-    return rc;
-}
-
-long hvm_set_param(uint32_t index, uint64_t value) {
-    struct xen_hvm_param param = {.domid = DOMID_SELF, .index = index, .value = value};
-    return hypercall2(__HYPERVISOR_hvm_op, HVMOP_set_param, &param);
-}
-
-struct shared_info *map_shared_info(void) {
-    static unsigned char page[4096] __attribute__((aligned(4096)));
-    struct xen_add_to_physmap map = {
-        .domid = DOMID_SELF, .space = XENMAPSPACE_shared_info, .gpfn = (unsigned long)page >> 12};
-    return hypercall2(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, &map) == 0 ? (struct shared_info *)page : NULL;
 }
 
 void shutdown(uint32_t reason) {

@@ -1,5 +1,6 @@
-/* What every guest gets: entry in a flat address space with memory mapped one to one up to 4 GiB, a console, hypercalls,
- * and a report of unexpected exceptions. A guest supplies guest_main() and its name. */
+/* What every guest gets: entry in a flat address space with memory mapped one to one up to 4 GiB (PV: what the builder mapped,
+ * pseudo-physical addresses one to one), a console, hypercalls, and a report of unexpected exceptions. A guest supplies guest_main() and its
+ * name. It is built four times: PVH and, with GUEST_PV, PV, each for 32 and 64 bits. */
 #ifndef GUEST_RUNTIME_H
 #define GUEST_RUNTIME_H
 
@@ -12,8 +13,14 @@
 extern const char guest_name[];
 void guest_main(void);
 
-/* start.S */
+/* start.S, pv/start.S */
+#ifdef GUEST_PV
+#define GUEST_KIND "PV, "
+extern struct start_info *start_info;
+#else
+#define GUEST_KIND ""
 extern struct hvm_start_info *start_info;
+#endif
 extern unsigned char hypercall_page[4096];
 
 #ifdef __x86_64__
@@ -28,7 +35,12 @@ struct cpuid_regs {
 };
 static inline struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf) {
     struct cpuid_regs r;
-    asm volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
+#ifdef GUEST_PV
+    asm volatile(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e" "\n\t" "cpuid" /* Xen answers, not the processor */
+#else
+    asm volatile("cpuid"
+#endif
+                 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
     return r;
 }
 static inline void wrmsr(uint32_t index, uint64_t value) {
@@ -51,7 +63,24 @@ long hypercall(unsigned int number, unsigned long a, unsigned long b, unsigned l
 /* First CPUID leaf of Xen, or 0 when this is not Xen. */
 extern uint32_t xen_base;
 void hypercall_setup(void);
-/* 0, or a negative errno. */
+/* pvh/platform.c, pv/platform.c: what differs between the kinds of guests. */
+void hypercall_page_setup(void);
+void __attribute__((noreturn)) hopeless(void);
+struct console {
+    struct xencons_interface *ring; /* NULL: there is none */
+    uint32_t port;
+};
+struct console console_find(void);
+/* Command line and bytes of memory, as told at entry. */
+const char *command_line(void);
+uint64_t memory_bytes(void);
+#ifdef GUEST_PV
+/* Maps a machine frame over a page of the image, or NULL. */
+void *map_frame(void *page, unsigned long mfn);
+/* Machine frame of an address in the image. */
+unsigned long machine_frame(const void *address);
+#endif
+/* HVM only: 0, or a negative errno. */
 long hvm_get_param(uint32_t index, uint64_t *value);
 long hvm_set_param(uint32_t index, uint64_t value);
 /* Maps shared_info over a page of the image. */
@@ -72,7 +101,7 @@ void report(enum verdict verdict, const char *why, ...) __attribute__((format(pr
 /* Prints "Test result: …" when anything was reported. */
 void report_print(void);
 
-/* exception.c */
+/* runtime.c, pv/exception.c */
 struct exception_frame {
     unsigned long vector, error, ip, cs, flags;
 };

@@ -6,7 +6,9 @@
 #include <stdint.h>
 
 /* xen:public/xen.h: hypercall numbers. */
+#define __HYPERVISOR_set_trap_table 0
 #define __HYPERVISOR_memory_op 12
+#define __HYPERVISOR_update_va_mapping 14
 #define __HYPERVISOR_xen_version 17
 #define __HYPERVISOR_console_io 18
 #define __HYPERVISOR_vcpu_op 24
@@ -118,6 +120,41 @@ struct shared_info {
     uint32_t wc_version, wc_sec, wc_nsec, wc_sec_hi;
 };
 
+/* xen:public/xen.h: what a PV guest is told. The console of the first domain has no ring. */
+#define SIF_INITDOMAIN 2
+struct start_info {
+    char magic[32];
+    unsigned long nr_pages;
+    unsigned long shared_info;
+    uint32_t flags;
+    unsigned long store_mfn;
+    uint32_t store_evtchn;
+    unsigned long console_mfn;
+    uint32_t console_evtchn;
+    unsigned long pt_base;
+    unsigned long nr_pt_frames;
+    unsigned long mfn_list;
+    unsigned long mod_start;
+    unsigned long mod_len;
+    char cmd_line[1024];
+    unsigned long first_p2m_pfn;
+    unsigned long nr_p2m_frames;
+};
+
+/* xen:public/arch-x86/xen.h; selectors from xen-x86_64.h and xen-x86_32.h. */
+struct trap_info {
+    uint8_t vector, flags;
+    uint16_t cs;
+    unsigned long address;
+};
+#ifdef __x86_64__
+#define FLAT_KERNEL_CS 0xe033
+#define FLAT_KERNEL_SS 0xe02b
+#else
+#define FLAT_KERNEL_CS 0xe019
+#define FLAT_KERNEL_SS 0xe021
+#endif
+
 /* xen:public/arch-x86/hvm/start_info.h */
 #define XEN_HVM_START_MAGIC_VALUE 0x336ec578
 struct hvm_start_info {
@@ -130,6 +167,7 @@ struct hvm_memmap_table_entry {
     uint32_t type, reserved;
 };
 
+_Static_assert(sizeof(struct start_info) == (sizeof(long) == 8 ? 1168 : 1112), "start_info of both widths");
 _Static_assert(sizeof(struct vcpu_time_info) == 32, "vcpu_time_info is 32 bytes");
 _Static_assert(sizeof(struct vcpu_info) == 64, "vcpu_info is 64 bytes in both widths");
 _Static_assert(__builtin_offsetof(struct xencons_interface, out_prod) == 3084, "console ring layout");

@@ -1,5 +1,5 @@
 /* The local APIC in x2APIC mode: no memory to map, and ids of all vCPUs fit. */
-#include "vcpu.h"
+#include "../vcpu.h"
 
 void apic_enable(void) {
     wrmsr(APIC_BASE, rdmsr(APIC_BASE) | 0xc00);

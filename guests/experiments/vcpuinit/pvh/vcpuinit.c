@@ -1,7 +1,7 @@
 /* Starts vCPUs whose vcpu_info nobody registered: by VCPUOP_initialise and VCPUOP_up, then, taken down again, by the local
  * APIC. Ids below 32 have a place in shared_info from the start; for the others it depends on the release whether
  * VCPUOP_initialise takes them. One line per vCPU and way; rc are results of hypercalls. */
-#include "../lib/vcpu.h"
+#include "../../lib/vcpu.h"
 
 const char guest_name[] = "vcpuinit";
 

@@ -1,5 +1,5 @@
 /* Interrupt gates for the few vectors that these guests use. */
-#include "vcpu.h"
+#include "../vcpu.h"
 
 extern unsigned char interrupt_stubs[];
 

@@ -13,7 +13,7 @@
  *   crowd     every vCPU from 42 on wakes five times
  *   stray     with a callback vector, what vCPU 41 sees that nobody sent anything
  */
-#include "../lib/vcpu.h"
+#include "../../lib/vcpu.h"
 
 #define HVM_CALLBACK_VECTOR (2ull << 56)
 #define STORM 1000
@@ -398,10 +398,8 @@ static void step(const char *word) {
 }
 
 void guest_main(void) {
-    const char *steps = "";
+    const char *steps = command_line();
     char word[16];
-    if (start_info->magic == XEN_HVM_START_MAGIC_VALUE && start_info->cmdline_paddr)
-        steps = (const char *)(unsigned long)start_info->cmdline_paddr;
     while (*steps == ' ')
         steps++;
     if (!*steps)

@@ -1,5 +1,5 @@
 /* Two ways to start a vCPU: Xen's own, which loads its registers, and the hardware's, which starts it in real mode. */
-#include "vcpu.h"
+#include "../vcpu.h"
 
 #define STACK 2048
 #define TRAMPOLINE 0x8000

@@ -1,5 +1,5 @@
 /* Starts every vCPU by each of the two ways; each reports its APIC id. Those that VCPUOP_initialise refuses are told. */
-#include "../lib/vcpu.h"
+#include "../../lib/vcpu.h"
 
 const char guest_name[] = "smp";
 

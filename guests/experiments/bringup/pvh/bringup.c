@@ -1,6 +1,6 @@
 /* Starts one vCPU by each of the two ways. Harmless hypercalls mark the steps, so that an observer can count what lies between:
  * marker 1 before the first step, marker 2 when the starting vCPU has done its part. The first pair encloses nothing. */
-#include "../lib/vcpu.h"
+#include "../../lib/vcpu.h"
 
 #define XENVER_pagesize 7
 
