@@ -115,7 +115,9 @@ export class XenMachine {
         maxPages +
         2 * grantFrames +
         EXTRA_FRAMES +
-        (isPv(config.type) ? PvMemory.overheadPages(config.type === 'pv64' ? 64 : 32, maxPages, maxVcpus) : 0),
+        (isPv(config.type)
+          ? PvMemory.overheadPages(config.type === 'pv64' ? 64 : 32, maxPages, grantFrames, maxVcpus)
+          : 0),
     });
     if (config.cpuid !== undefined) this.policy.configure(config.cpuid);
     this.policy.viridian = (config.viridian ?? 0) !== 0;

@@ -26,6 +26,8 @@ export const GTF_type_mask = 3;
 export const GTF_readonly = 1 << 2;
 export const GTF_reading = 1 << 3;
 export const GTF_writing = 1 << 4;
+export const GTF_transfer_committed = 1 << 2;
+export const GTF_transfer_completed = 1 << 3;
 export const GTF_sub_page = 1 << 8;
 
 export const GNTMAP_device_map = 1;

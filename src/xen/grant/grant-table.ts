@@ -7,9 +7,12 @@
 import { EAGAIN, EBUSY, EINVAL, ENOMEM, ENOSYS, ERANGE } from '../../abi/xen/errno.ts';
 import {
   GNTTAB_NR_RESERVED_ENTRIES,
+  GTF_accept_transfer,
   GTF_invalid,
   GTF_permit_access,
   GTF_reading,
+  GTF_transfer_committed,
+  GTF_transfer_completed,
   GTF_transitive,
   GTF_type_mask,
   GTF_writing,
@@ -164,6 +167,14 @@ export class GrantTable {
     this.freeHandles.push(handle);
   }
 
+  /** Tells in an entry that accepted a page which one it is. */
+  completeTransfer(ref: number, frame: number): void {
+    const { view, at } = this.locate(ref);
+    const flags = GTF_accept_transfer | GTF_transfer_committed | GTF_transfer_completed;
+    if (this.version === 1) grant_entry_v1.write(view, at, { ...this.entry(ref), flags, frame }, 'native');
+    else grant_entry_v2.write(view, at, { ...this.entry(ref), flags, pad0: 0, frame: BigInt(frame) }, 'native');
+  }
+
   /** The tool stack fills a reserved entry before the guest runs. */
   seed(ref: number, grantee: DomId, gfn: number): void {
     const { view, at } = this.locate(ref);
@@ -187,7 +198,7 @@ export class GrantTable {
         const type = flags & GTF_type_mask;
         if (type === GTF_transitive || (type === GTF_permit_access && frame > 0xffff_ffff)) return -ERANGE;
       }
-      if (this.statusFramesInUse()) return -EBUSY;
+      if (!this.withdrawStatus()) return -EBUSY;
     }
     for (let ref = 0; ref < GNTTAB_NR_RESERVED_ENTRIES; ref++)
       kept.push({ ...this.entry(ref), inUse: this.inUse(ref) });
@@ -208,8 +219,14 @@ export class GrantTable {
     if (this.version === 2) exchange(this.statusWord(a), this.statusWord(b), STATUS_SIZE);
   }
 
-  /** A PV guest maps one of the status frames: told by PV memory management. HVM mappings are removed instead. */
-  statusFramesInUse: () => boolean = () => false;
+  /** A PV guest may not map status frames any more; false, and nothing changed, while it does. HVM mappings are removed instead. */
+  private withdrawStatus(): boolean {
+    const { machine } = this.domain.p2m;
+    if (machine === undefined) return true;
+    const mapped = this.status.findIndex((frame) => !machine.withdraw(frame));
+    for (let i = 0; i < mapped; i++) machine.share(this.status[i]);
+    return mapped < 0;
+  }
 
   private inUse(ref: number): number {
     const { view, at } = this.statusWord(ref);

@@ -12,6 +12,7 @@ import { acquire, release } from '../grant/use.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
 import { absent, again, full, hypercall, partial } from '../hypercall.ts';
 import { rangeOkay, targetSelf } from './common.ts';
+import { mapPv, transfer, unmapAndReplace, unmapPv } from './grant-table-pv.ts';
 
 const PAGE = 4096n;
 /** Entries of an array performed before the rest continues as a new call. */
@@ -48,8 +49,9 @@ function domainStatus(context: HypercallContext, dom: number): number {
 /** -3 no map flag; -1 device, application or PTE mapping by HVM; -2 domain; -13 handle; then those of {@link acquire}; -1 address. */
 function map(context: HypercallContext, op: ValueOf<typeof g.gnttab_map_grant_ref>): number {
   const { grants, p2m, isHvm } = context.domain;
+  if (!isHvm) return mapPv(context, op);
   if ((op.flags & (g.GNTMAP_device_map | g.GNTMAP_host_map)) === 0) return g.GNTST_bad_gntref;
-  if (isHvm && (op.flags & (g.GNTMAP_device_map | g.GNTMAP_application_map | g.GNTMAP_contains_pte)) !== 0)
+  if ((op.flags & (g.GNTMAP_device_map | g.GNTMAP_application_map | g.GNTMAP_contains_pte)) !== 0)
     return g.GNTST_general_error;
   const owner = grants.tableOf(op.dom);
   if (owner === undefined) return g.GNTST_bad_domain;
@@ -77,7 +79,8 @@ function map(context: HypercallContext, op: ValueOf<typeof g.gnttab_map_grant_re
 
 /** -4 handle; -1 the address is not where the grant is mapped. Without an address nothing is unmapped. */
 function unmap(context: HypercallContext, op: ValueOf<typeof g.gnttab_unmap_grant_ref>): number {
-  const { grants, p2m } = context.domain;
+  const { grants, p2m, isHvm } = context.domain;
+  if (!isHvm) return unmapPv(context, op);
   const mapping = grants.mappings.get(op.handle);
   if (mapping === undefined) return g.GNTST_bad_handle;
   const owner = grants.tableOf(mapping.domid);
@@ -104,7 +107,7 @@ function setupTable(context: HypercallContext, _arg: unknown, address: bigint): 
     op.status = g.GNTST_general_error;
   for (let i = 0; op.status === g.GNTST_okay && i < op.nr_frames; i++) {
     const frame = grants.sharedFrame(i) ?? 0;
-    const at = isHvm ? p2m.gfnOfSpecial(frame) : frame;
+    const at = isHvm ? p2m.gfnOfSpecial(frame) : p2m.machine?.share(frame);
     const none = context.width === 'native' ? (1n << 64n) - 1n : 0xffff_ffffn;
     if (!context.copyToGuest(ulong, context.element(ulong, op.frame_list, i), at === undefined ? none : BigInt(at))) {
       op.status = g.GNTST_bad_virt_addr;
@@ -151,13 +154,13 @@ function getStatusFrames(context: HypercallContext, _arg: unknown, address: bigi
   if (count(context) !== 1) return -EINVAL;
   const op = context.copyFromGuest(g.gnttab_get_status_frames, address);
   if (op === undefined) return -EFAULT;
-  const { grants } = context.domain;
+  const { grants, p2m } = context.domain;
   op.status = domainStatus(context, op.dom);
   if (op.status === g.GNTST_okay && (grants.version === 1 || op.nr_frames > grants.statusFrames))
     op.status = g.GNTST_general_error;
   for (let i = 0; op.status === g.GNTST_okay && i < op.nr_frames; i++) {
     const frame = new Uint8Array(8);
-    new DataView(frame.buffer).setBigUint64(0, BigInt(grants.statusFrame(i) ?? 0), true);
+    new DataView(frame.buffer).setBigUint64(0, BigInt(p2m.machine?.share(grants.statusFrame(i) ?? 0) ?? 0), true);
     if (!context.writeBytes(context.cut(op.frame_list + BigInt(i * 8)), frame)) op.status = g.GNTST_bad_virt_addr;
   }
   return context.copyToGuest(g.gnttab_get_status_frames, address, op) ? 0 : -EFAULT;
@@ -217,7 +220,10 @@ function copy(context: HypercallContext, op: ValueOf<typeof g.gnttab_copy>): num
     source.done();
     return dest;
   }
-  const status = copyBytes(context, op, source, dest);
+  const { machine } = context.domain.p2m;
+  const writable = machine === undefined || machine.holdWritable(dest.frame);
+  const status = writable ? copyBytes(context, op, source, dest) : g.GNTST_general_error;
+  if (writable) machine?.releaseWritable(dest.frame);
   dest.done();
   source.done();
   return status;
@@ -236,6 +242,7 @@ function copyBytes(
   if (to < dest.start || to + op.len > dest.end) return g.GNTST_general_error;
   const { bytes } = context.domain.memory;
   bytes.copyWithin(dest.frame * 4096 + to, source.frame * 4096 + from, source.frame * 4096 + from + op.len);
+  context.domain.pv?.mm.wroteFrame(dest.frame, to, op.len);
   return g.GNTST_okay;
 }
 
@@ -269,22 +276,14 @@ export const grantTableOp = hypercall(
   __HYPERVISOR_grant_table_op,
   'xen:public/grant_table.h',
   {
-    [g.GNTTABOP_map_grant_ref]: partial(
-      'PV guests: needs the PV MMU',
-      { guests: 'hvm' },
-      each(g.gnttab_map_grant_ref, map),
-    ),
-    [g.GNTTABOP_unmap_grant_ref]: partial(
-      'PV guests: needs the PV MMU',
-      { guests: 'hvm' },
-      each(g.gnttab_unmap_grant_ref, unmap),
-    ),
+    [g.GNTTABOP_map_grant_ref]: full({ guests }, each(g.gnttab_map_grant_ref, map)),
+    [g.GNTTABOP_unmap_grant_ref]: full({ guests }, each(g.gnttab_unmap_grant_ref, unmap)),
     [g.GNTTABOP_setup_table]: full({ guests }, setupTable),
     [g.GNTTABOP_dump_table]: absent('was for debugging'),
-    [g.GNTTABOP_transfer]: absent('page flipping between domains'),
+    [g.GNTTABOP_transfer]: full({ guests: 'pv' }, each(g.gnttab_transfer, transfer)),
     [g.GNTTABOP_copy]: partial('transitive grants are refused', { guests }, each(g.gnttab_copy, copy)),
     [g.GNTTABOP_query_size]: full({ guests }, querySize),
-    [g.GNTTABOP_unmap_and_replace]: absent('needs the PV MMU'),
+    [g.GNTTABOP_unmap_and_replace]: full({ guests: 'pv' }, each(g.gnttab_unmap_and_replace, unmapAndReplace)),
     [g.GNTTABOP_set_version]: full({ guests }, setVersion),
     [g.GNTTABOP_get_status_frames]: full({ guests: 'pv' }, getStatusFrames),
     [g.GNTTABOP_get_version]: full({ guests }, getVersion),

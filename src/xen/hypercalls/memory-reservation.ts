@@ -5,6 +5,7 @@ import type { ValueOf } from '../../abi/xen/struct.ts';
 import { ulong } from '../../abi/xen/struct.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
 import { full, partial } from '../hypercall.ts';
+import { exchangeFrames, machineExtent } from '../pv/mm/reservation.ts';
 import { rangeOkay, targetSelf } from './common.ts';
 
 /** Largest extent a guest may ask for at once: 2^9 pages. */
@@ -44,7 +45,8 @@ export function reservation(kind: Kind): Entry {
 }
 
 function extent(kind: Kind, context: HypercallContext, r: Reservation, index: bigint): boolean {
-  const { p2m } = context.domain;
+  const { p2m, pv } = context.domain;
+  if (pv !== undefined) return machineExtent(kind, context, pv.mm, r.extent_start, r.extent_order, index);
   const pages = 1 << r.extent_order;
   if (kind === 'increase') {
     // A translated guest gets pages it has no way to name; they only count against its limit.
@@ -64,10 +66,11 @@ function extent(kind: Kind, context: HypercallContext, r: Reservation, index: bi
 
 /**
  * EINVAL: continuation index; EFAULT; EPERM: order above 9; EINVAL: counts, domains or sizes do not match; EFAULT: lists out of range; EINVAL: node;
- * ESRCH, EPERM: another domain. On an early failure nr_exchanged becomes 0.
+ * ESRCH, EPERM: another domain. On an early failure nr_exchanged becomes 0. PV, for each chunk: EFAULT, EINVAL: a frame that is not
+ * the domain's, or in use; ENOMEM; nr_exchanged counts the chunks before it.
  */
 export const exchange: Entry = partial(
-  'translated domains only: pages keep their frame numbers',
+  'of translated domains, pages keep their frame numbers',
   { guests: 'all' },
   (context, _arg, address) => {
     if (context.args[0] >> BigInt(m.MEMOP_EXTENT_SHIFT) !== 0n) return -EINVAL;
@@ -76,7 +79,8 @@ export const exchange: Entry = partial(
     const rc = check(context, e);
     if (rc < 0) return failEarly(context, e, address, rc);
     if (e.nr_exchanged === e.in.nr_extents) return 0;
-    const { p2m } = context.domain;
+    const { p2m, pv } = context.domain;
+    if (pv !== undefined) return exchangeFrames(context, pv.mm, e, address);
     const pages = 1 << e.in.extent_order;
     // Such a list names a page twice.
     if ((e.in.nr_extents - e.nr_exchanged) << BigInt(e.in.extent_order) > BigInt(p2m.totalPages)) return -EINVAL;

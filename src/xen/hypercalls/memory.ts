@@ -2,10 +2,12 @@
 import { EACCES, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../../abi/xen/errno.ts';
 import * as m from '../../abi/xen/memory.ts';
 import { u32, u64 } from '../../abi/xen/struct.ts';
-import { __HYPERVISOR_memory_op, DOMID_SELF } from '../../abi/xen/xen.ts';
+import { __HYPERVISOR_memory_op, DOMID_SELF, shared_info } from '../../abi/xen/xen.ts';
+import type { Domain } from '../domain.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
-import { absent, full, hypercall } from '../hypercall.ts';
+import { absent, full, hypercall, partial } from '../hypercall.ts';
 import { rangeOkay, targetSelf } from './common.ts';
+import { machphysMapping, machphysMfnList } from './memory-machphys.ts';
 import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './memory-physmap.ts';
 import { exchange, reservation } from './memory-reservation.ts';
 
@@ -23,6 +25,14 @@ function domainQuery(answer: (context: HypercallContext) => number): Entry {
     if (query === undefined) return -EFAULT;
     return targetSelf(context, query.domid) || answer(context);
   });
+}
+
+/** A PV guest tells itself how many frames it has, in shared_info; without that its highest is 0. */
+function maximumGpfn({ isHvm, p2m, info, sharedInfo, layout }: Domain): number {
+  if (isHvm) return p2m.maxMappedGfn;
+  const view = info.holds.view(sharedInfo);
+  const { max_pfn } = shared_info.get(view, 0, 'arch', layout);
+  return Math.max(Number(max_pfn), 1) - 1;
 }
 
 /** ENOSYS when the toolstack installed no map; EFAULT. Gives as many of the packed entries as fit. */
@@ -130,7 +140,7 @@ export const memoryOp = hypercall(
     ),
     [m.XENMEM_current_reservation]: domainQuery(({ domain }) => domain.p2m.totalPages),
     [m.XENMEM_maximum_reservation]: domainQuery(({ domain }) => domain.p2m.maxPages),
-    [m.XENMEM_maximum_gpfn]: domainQuery(({ domain }) => domain.p2m.maxMappedGfn),
+    [m.XENMEM_maximum_gpfn]: domainQuery(({ domain }) => maximumGpfn(domain)),
     [m.XENMEM_add_to_physmap]: addToPhysmap,
     [m.XENMEM_add_to_physmap_batch]: addToPhysmapBatch,
     [m.XENMEM_remove_from_physmap]: removeFromPhysmap,
@@ -140,9 +150,13 @@ export const memoryOp = hypercall(
     [m.XENMEM_machine_memory_map]: full({ guests: 'all' }, ({ domain }) =>
       domain.isHvm && !domain.rules.has('hvm-machine-memory-map') ? -ENOSYS : -EPERM,
     ),
-    [m.XENMEM_machphys_mapping]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
-    [m.XENMEM_machphys_mfn_list]: absent('HVM guests have no machine-to-physical table; PV is assembled apart'),
-    [m.XENMEM_machphys_compat_mfn_list]: absent('for the control domain'),
+    [m.XENMEM_machphys_mapping]: machphysMapping,
+    [m.XENMEM_machphys_mfn_list]: machphysMfnList,
+    [m.XENMEM_machphys_compat_mfn_list]: partial(
+      '64-bit guests are told of their own table: a domain has the table of one width',
+      { guests: 'pv' },
+      machphysMfnList.handler as never,
+    ),
     [m.XENMEM_set_pod_target]: podTarget,
     [m.XENMEM_get_pod_target]: podTarget,
     [m.XENMEM_get_sharing_freed_pages]: full({ guests: 'all' }, () => 0),

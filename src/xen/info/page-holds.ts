@@ -8,8 +8,6 @@ import type { Frame } from '../../machine/index.ts';
 import type { P2m } from '../memory/p2m.ts';
 
 export class PageHolds {
-  /** Whether a frame may be typed writable; PV memory management refuses page tables and descriptor tables. */
-  typeable: (frame: Frame) => boolean = () => true;
   private readonly p2m: P2m;
 
   constructor(p2m: P2m) {
@@ -20,13 +18,14 @@ export class PageHolds {
   hold(gfn: number): { readonly frame: Frame } | number {
     const frame = this.p2m.frameAt(gfn);
     if (frame === 0 || this.p2m.isForeign(asGfn(gfn)) || !this.p2m.memory.isWritable(asGfn(gfn))) return -EINVAL;
-    if (!this.typeable(frame)) return -EACCES;
-    this.p2m.hold(frame);
+    if (this.p2m.machine === undefined) this.p2m.hold(frame);
+    else if (!this.p2m.machine.holdWritable(frame)) return -EACCES;
     return { frame };
   }
 
   release(frame: Frame): void {
-    this.p2m.unhold(frame);
+    if (this.p2m.machine === undefined) this.p2m.unhold(frame);
+    else this.p2m.machine.releaseWritable(frame);
   }
 
   /** Bytes `offset` to `offset + length` of a frame. */

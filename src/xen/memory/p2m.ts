@@ -13,8 +13,25 @@ import type { Frame, GuestMemory } from '../../machine/index.ts';
 /** Guest frames above this do not exist on the modelled processor (39-bit physical addresses). */
 export const MAX_GFN = 2 ** 27 - 1;
 
+/** The frames of a PV domain, which it names by machine frame numbers. Everything here counts in its memory management. */
+export interface MachineFrames {
+  /** Page of a frame that the domain owns, 0 when it does not. */
+  frameAt(mfn: number): Frame;
+  hold(frame: Frame): void;
+  release(frame: Frame): void;
+  /** Holds a frame as one that may be written; false when it is in use as something else. */
+  holdWritable(frame: Frame): boolean;
+  releaseWritable(frame: Frame): void;
+  /** Machine frame number of a page of the hypervisor's, by which the guest may map it from now on. */
+  share(frame: Frame): number;
+  /** The guest may not map such a page any more; false when it still refers to it. */
+  withdraw(frame: Frame): boolean;
+}
+
 export class P2m {
   readonly memory: GuestMemory;
+  /** Set for PV domains. */
+  machine: MachineFrames | undefined;
   /** Pages the domain owns now and may own at most. */
   totalPages = 0;
   maxPages: number;
@@ -33,6 +50,7 @@ export class P2m {
   }
 
   frameAt(gfn: number): Frame {
+    if (this.machine !== undefined) return this.machine.frameAt(gfn);
     return gfn > MAX_GFN ? 0 : this.memory.pageAt(asGfn(gfn));
   }
 
@@ -47,6 +65,8 @@ export class P2m {
   /** A frame of the domain's own RAM at a guest frame, 0 when there is none (holes, special and foreign frames). */
   ramAt(gfn: number): Frame {
     const frame = this.frameAt(gfn);
+    // A PV guest's special frames are its own like any other.
+    if (this.machine !== undefined) return frame;
     return frame === 0 || this.special.has(frame) || this.foreign.has(asGfn(gfn)) ? 0 : frame;
   }
 
@@ -141,6 +161,10 @@ export class P2m {
 
   /** Keeps a frame alive for the hypervisor's own use. */
   hold(frame: Frame): void {
+    if (this.machine !== undefined) {
+      this.machine.hold(frame);
+      return;
+    }
     const entry = this.held.get(frame);
     if (entry === undefined) this.held.set(frame, { count: 1, orphaned: false });
     else entry.count++;
@@ -148,6 +172,10 @@ export class P2m {
 
   /** Gives up one hold; with the last one a frame the guest gave up meanwhile is freed. */
   unhold(frame: Frame): void {
+    if (this.machine !== undefined) {
+      this.machine.release(frame);
+      return;
+    }
     const entry = this.held.get(frame);
     if (entry === undefined) throw new RangeError(`frame ${frame} is not held`);
     if (--entry.count > 0) return;

@@ -24,7 +24,7 @@ export class PvDomain {
   constructor(domain: Domain, width: 32 | 64, policy: CpuidPolicy) {
     this.domain = domain;
     this.width = width;
-    this.mm = new PvMemory(domain, width, domain.config.maxPages);
+    this.mm = new PvMemory(domain, width);
     this.policy = policy;
     this.msrs = new PvMsrs(this, policy);
   }

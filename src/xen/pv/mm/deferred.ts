@@ -8,7 +8,6 @@ import { PARTIAL_WORK, type PageTypes, STOPPED } from './page-types.ts';
 export class Deferred {
   private readonly types: PageTypes;
   private readonly slots: Int32Array;
-  private readonly parents: Int32Array;
   private readonly partial: Uint8Array;
   /** Whose work is being done: a vCPU id, or the number of vCPUs for the builder. */
   current: number;
@@ -16,7 +15,6 @@ export class Deferred {
   constructor(types: PageTypes, vcpus: number) {
     this.types = types;
     this.slots = new Int32Array(vcpus + 1).fill(NO_SLOT);
-    this.parents = new Int32Array(vcpus + 1).fill(NO_SLOT);
     this.partial = new Uint8Array(vcpus + 1);
     this.current = vcpus;
   }
@@ -25,15 +23,14 @@ export class Deferred {
     return this.slots[this.current] !== NO_SLOT;
   }
 
-  /** Gives up a table that an entry of `parent` referred to, later. */
-  later(slot: number, parent: number): void {
-    this.note(slot, parent, false);
+  /** Gives up a table later. */
+  later(slot: number): void {
+    this.note(slot, false);
   }
 
-  private note(slot: number, parent: number, partial: boolean): void {
+  private note(slot: number, partial: boolean): void {
     if (this.waiting) throw new Error('a table already waits to be given up');
     this.slots[this.current] = slot;
-    this.parents[this.current] = parent;
     this.partial[this.current] = partial ? 1 : 0;
   }
 
@@ -41,7 +38,7 @@ export class Deferred {
   now(slot: number): boolean {
     const result = this.types.putType(slot);
     if (result === 0) this.types.putPage(slot);
-    else this.note(slot, NO_SLOT, result === PARTIAL_WORK);
+    else this.note(slot, result === PARTIAL_WORK);
     return result === 0;
   }
 
@@ -50,7 +47,7 @@ export class Deferred {
     const { current } = this;
     const slot = this.slots[current];
     if (slot === NO_SLOT) return true;
-    const result = this.types.putType(slot, this.parents[current], this.partial[current] !== 0);
+    const result = this.types.putType(slot, NO_SLOT, this.partial[current] !== 0);
     if (result === STOPPED || result === PARTIAL_WORK) {
       if (result === PARTIAL_WORK) this.partial[current] = 1;
       return false;
@@ -61,9 +58,8 @@ export class Deferred {
   }
 
   /** Slots that wait, with how much they still hold; for the accounting. */
-  *all(): Iterable<{ readonly slot: number; readonly parent: number; readonly partial: boolean }> {
+  *all(): Iterable<{ readonly slot: number; readonly partial: boolean }> {
     for (let i = 0; i < this.slots.length; i++)
-      if (this.slots[i] !== NO_SLOT)
-        yield { slot: this.slots[i], parent: this.parents[i], partial: this.partial[i] !== 0 };
+      if (this.slots[i] !== NO_SLOT) yield { slot: this.slots[i], partial: this.partial[i] !== 0 };
   }
 }

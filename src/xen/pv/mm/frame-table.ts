@@ -31,6 +31,9 @@ export const VALIDATED = 1,
   /** A page of the hypervisor's that it shares with the domain: shared_info, grant table. It is never freed. */
   SPECIAL = 32;
 
+/** A free slot that is about to be used. */
+const RESERVED = 64;
+
 /** Nobody's slot. */
 export const NO_SLOT = -1;
 
@@ -96,8 +99,14 @@ export class FrameTable {
   }
 
   private isFree(at: number, count: number): boolean {
-    for (let slot = at; slot < at + count; slot++) if (this.refs[slot] !== 0 || this.frame[slot] !== 0) return false;
+    for (let slot = at; slot < at + count; slot++)
+      if (this.refs[slot] !== 0 || this.frame[slot] !== 0 || this.flags[slot] !== 0) return false;
     return true;
+  }
+
+  /** Keeps free slots from being found, or ends that. */
+  reserve(at: number, count: number, reserved: boolean): void {
+    this.flags.fill(reserved ? RESERVED : 0, at, at + count);
   }
 
   /** The first free slot from the bottom. */

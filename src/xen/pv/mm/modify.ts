@@ -84,9 +84,17 @@ export class Modifier {
   }
 
   private drop(level: Level, slot: number, low: number, high: number): void {
-    if (level === 1) this.validator.dropData(low, high);
-    else if ((low & P) !== 0 && frameOf(low, high) !== this.types.frames.mfnOf(slot))
-      this.deferred.later(frameOf(low, high) - this.types.frames.base, slot);
+    const { frames } = this.types;
+    if (level === 1) {
+      this.validator.dropData(low, high);
+      return;
+    }
+    if ((low & P) === 0 || frameOf(low, high) === frames.mfnOf(slot)) return;
+    const child = frameOf(low, high) - frames.base;
+    if (frames.type[child] === level) this.types.unlink(child, slot);
+    // Giving up a table of tables takes long: the hypercall does it before it ends, and can be interrupted.
+    if (frames.type[child] > f.TYPE_L1 && frames.typeCount[child] === 1) this.deferred.later(child);
+    else this.types.putPageAndType(child);
   }
 
   /** Writes an entry as it is; `preserve` keeps accessed and dirty bits that were set. */

@@ -144,7 +144,8 @@ export class PageTypes {
     frames.stamp[slot] = this.tlbs.now;
   }
 
-  private unlink(slot: number, parent: number): void {
+  /** An entry of `parent` no longer refers to a table of its own level. */
+  unlink(slot: number, parent: number): void {
     this.frames.linear[slot]++;
     this.frames.linear[parent]--;
   }

@@ -10,6 +10,7 @@ import { STATE } from '../../../cpu/index.ts';
 import type { Frame, GuestMemory } from '../../../machine/index.ts';
 import type { Domain } from '../../domain.ts';
 import type { Vcpu } from '../../vcpu.ts';
+import { checkAccounting } from './accounting.ts';
 import { Deferred } from './deferred.ts';
 import { DescriptorTables } from './descriptor-tables.ts';
 import { frameOf, type Level, P, RW, type Width } from './entries.ts';
@@ -17,6 +18,7 @@ import type { PageType } from './frame-table.ts';
 import * as f from './frame-table.ts';
 import { FrameTable } from './frame-table.ts';
 import { LinearLookup, l1Index } from './linear.ts';
+import { HeldFrames } from './machine-frames.ts';
 import { Modifier } from './modify.ts';
 import { PARTIAL_WORK, PageTypes, STOPPED } from './page-types.ts';
 import { Roots } from './roots.ts';
@@ -51,19 +53,19 @@ export class PvMemory {
   readonly linear: LinearLookup;
   readonly roots: Roots;
   readonly tables: DescriptorTables;
+  readonly held: HeldFrames;
   readonly sharedInfoMfn: number;
   private readonly memory: GuestMemory;
   private readonly u32: Uint32Array;
   private readonly slotByFrame: Int32Array;
 
-  /** `special`: pages of the hypervisor's that the guest may map, besides its own `maxPages`. */
-  constructor(domain: Domain, width: Width, maxPages: number, special = PvMemory.specialPages(domain)) {
+  constructor(domain: Domain, width: Width) {
     this.domain = domain;
     this.width = width;
     this.memory = domain.memory;
     const u32 = new Uint32Array(this.memory.bytes.buffer);
     this.u32 = u32;
-    this.frames = new FrameTable(FIRST_MFN, maxPages + special);
+    this.frames = new FrameTable(FIRST_MFN, slotsFor(domain.config.maxPages, domain.config.maxGrantFrames));
     this.slotByFrame = new Int32Array(this.memory.bytes.length >>> 12).fill(f.NO_SLOT);
     this.tlbs = new Tlbs(domain);
     this.xen = new XenTables(this.memory, width, FIRST_MFN, this.frames.size);
@@ -75,6 +77,8 @@ export class PvMemory {
     this.linear = new LinearLookup(this.memory, this.frames, u32);
     this.roots = new Roots(this);
     this.tables = new DescriptorTables(this, u32);
+    this.held = new HeldFrames(this);
+    domain.p2m.machine = this.held;
     this.sharedInfoMfn = this.share(domain.sharedInfo);
     this.xen.strict = () => this.assists(VMASST_TYPE_m2p_strict);
     this.validator.highRoots = () =>
@@ -86,12 +90,8 @@ export class PvMemory {
   }
 
   /** Pages of linear memory for the tables of a domain, besides the guest's own. */
-  static overheadPages(width: Width, maxPages: number, vcpus: number): number {
-    return XenTables.pages(width, maxPages + 1024, vcpus);
-  }
-
-  private static specialPages(domain: Domain): number {
-    return 64 + 2 * domain.config.maxGrantFrames;
+  static overheadPages(width: Width, maxPages: number, grantFrames: number, vcpus: number): number {
+    return XenTables.pages(width, slotsFor(maxPages, grantFrames), vcpus);
   }
 
   // ---- frames ----
@@ -127,7 +127,8 @@ export class PvMemory {
   /** Nobody refers to a frame any more. */
   private free(slot: number): void {
     const { frames } = this;
-    if ((frames.flags[slot] & f.SPECIAL) !== 0) throw new Error(`frame ${frames.mfnOf(slot)} is the hypervisor's`);
+    // The guest gave up a page of the hypervisor's: it cannot map it any more, and that is all.
+    if ((frames.flags[slot] & f.SPECIAL) !== 0) return;
     const frame = frames.frame[slot];
     this.xen.setPfn(frames.mfnOf(slot), 0xffff_ffff, 0xffff_ffff);
     this.memory.unmap(gfn(frames.mfnOf(slot)));
@@ -140,20 +141,82 @@ export class PvMemory {
 
   /** Makes a page of the hypervisor's known to the guest: it may map it, also writable. Its machine frame number. */
   share(frame: Frame): number {
-    const known = this.slotByFrame[frame];
-    if (known !== f.NO_SLOT) return this.frames.mfnOf(known);
-    const slot = this.frames.findFreeLow();
-    if (slot === f.NO_SLOT) throw new RangeError('no machine frame number left for a shared page');
-    this.assign(slot, frame);
-    this.frames.flags[slot] = f.ALLOCATED | f.SPECIAL | f.VALIDATED;
-    this.frames.type[slot] = f.TYPE_WRITABLE;
-    this.frames.typeCount[slot] = 1;
-    return this.frames.mfnOf(slot);
+    const { frames } = this;
+    let slot = this.slotByFrame[frame];
+    if (slot !== f.NO_SLOT && frames.refs[slot] !== 0) return frames.mfnOf(slot);
+    if (slot === f.NO_SLOT) {
+      slot = frames.findFreeLow();
+      if (slot === f.NO_SLOT) throw new RangeError('no machine frame number left for a shared page');
+      this.assign(slot, frame);
+    }
+    frames.refs[slot] = 1;
+    frames.flags[slot] = f.ALLOCATED | f.SPECIAL | f.VALIDATED;
+    frames.type[slot] = f.TYPE_WRITABLE;
+    frames.typeCount[slot] = 1;
+    return frames.mfnOf(slot);
+  }
+
+  /** The guest, which does not refer to it, may not map such a page any more. */
+  unshare(slot: number): void {
+    this.frames.refs[slot] = 0;
+    this.frames.typeCount[slot] = 0;
+    this.tlbs.flushAll();
+  }
+
+  /** The domain gives up a frame; it goes when nothing refers to it any more. False: it is not the domain's, or was given up already. */
+  giveUp(mfn: number): boolean {
+    const { frames } = this;
+    const slot = frames.slotOf(mfn);
+    if (slot === f.NO_SLOT) return false;
+    if ((frames.flags[slot] & f.ALLOCATED) !== 0) {
+      frames.flags[slot] &= ~f.ALLOCATED;
+      this.types.putPage(slot);
+    }
+    return true;
+  }
+
+  /** Takes an idle frame away from the domain without forgetting its page. */
+  steal(slot: number): void {
+    const { frames } = this;
+    frames.refs[slot] = 0;
+    frames.flags[slot] = 0;
+    frames.type[slot] = f.TYPE_NONE;
+    this.tlbs.flushAll();
+  }
+
+  /** A stolen frame is the domain's again. */
+  giveBack(slot: number): void {
+    this.frames.assign(slot, this.frames.frame[slot]);
+  }
+
+  /** The page of a stolen frame gets another machine frame number, and is zeroed. The old number is free. */
+  renumber(from: number, to: number): void {
+    const { frames } = this;
+    const frame = frames.frame[from];
+    this.xen.setPfn(frames.mfnOf(from), 0xffff_ffff, 0xffff_ffff);
+    this.memory.unmap(gfn(frames.mfnOf(from)));
+    frames.clear(from);
+    this.memory.frameBytes(frame).fill(0);
+    this.assign(to, frame);
+  }
+
+  /** A frame that only its being the domain's keeps: neither mapped nor a table, nor the hypervisor's. */
+  isIdle(mfn: number): boolean {
+    const { frames } = this;
+    const slot = frames.slotOf(mfn);
+    if (slot === f.NO_SLOT) return false;
+    return frames.refs[slot] === 1 && (frames.flags[slot] & (f.ALLOCATED | f.SPECIAL)) === f.ALLOCATED;
   }
 
   /** Slot of a page of linear memory, NO_SLOT when it is none of the domain's frames. */
   slotOfFrame(frame: Frame): number {
     return this.slotByFrame[frame];
+  }
+
+  /** Bytes of a page were written past the guest: decoded code there is out of date. */
+  wroteFrame(frame: Frame, offset: number, length: number): void {
+    const slot = this.slotByFrame[frame];
+    if (slot !== f.NO_SLOT) this.modifier.onWrite(this.frames.mfnOf(slot), offset, length);
   }
 
   bytes(mfn: number): Uint8Array<ArrayBuffer> {
@@ -225,6 +288,17 @@ export class PvMemory {
     this.frames.flags[slot] &= ~f.PINNED;
     this.deferred.now(slot);
     return 0;
+  }
+
+  /** Halves of an entry of a table. */
+  entryAt(slot: number, index: number): readonly [low: number, high: number] {
+    const at = this.validator.at(slot, index);
+    return [this.u32[at], this.u32[at + 1]];
+  }
+
+  /** Frame accounting: what does not agree with the tables; empty when everything does. */
+  check(): string[] {
+    return checkAccounting(this, this.domain.pv?.vcpus ?? []);
   }
 
   // ---- what the other files do, in the words of the interface ----
@@ -301,3 +375,9 @@ export class PvMemory {
 }
 
 const never = (): boolean => false;
+
+/**
+ * Machine frame numbers of a domain: its own pages, the hypervisor's that it may map, and enough besides that runs of consecutive ones are found.
+ */
+const slotsFor = (maxPages: number, grantFrames: number): number =>
+  maxPages + Math.max(1024, maxPages >>> 3) + 64 + 2 * grantFrames;

@@ -52,6 +52,7 @@ export class XenTables {
   private nextMfn: number;
   /** Machine-to-physical pages in order, as pages of linear memory, and the first machine frame they tell of. */
   private readonly m2p: readonly Frame[];
+  private readonly m2pMfns: readonly number[];
   private readonly m2pFirst: number;
   private readonly m2pPerPage: number;
   /** Machine frames of the tables that roots refer to. */
@@ -77,6 +78,7 @@ export class XenTables {
     this.m2pFirst = first - (first % this.m2pPerPage);
     const pages = Math.ceil((first + count - this.m2pFirst) / this.m2pPerPage);
     const mfns = Array.from({ length: pages }, () => this.page());
+    this.m2pMfns = mfns;
     this.m2p = mfns.map((mfn) => this.frame(mfn));
     for (const frame of this.m2p) this.u32.fill(0xffff_ffff, frame * 1024, (frame + 1) * 1024);
     this.mapM2p(mfns);
@@ -188,6 +190,16 @@ export class XenTables {
     const at = this.m2pAt(mfn);
     this.u32[at] = low;
     if (this.width === 64) this.u32[at + 1] = high;
+  }
+
+  /** The machine frame at the start of each `step` bytes of the table, from machine frame 0 on; where it has none, the one before. */
+  machphysFrames(step: number): number[] {
+    const perStep = (step / 4096) * this.m2pPerPage;
+    const steps = Math.ceil((this.m2pFirst + this.m2p.length * this.m2pPerPage) / perStep);
+    return Array.from(
+      { length: steps },
+      (_, n) => this.m2pMfns[Math.max(0, n * perStep - this.m2pFirst) / this.m2pPerPage],
+    );
   }
 
   private m2pAt(mfn: number): number {
