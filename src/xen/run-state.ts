@@ -20,6 +20,11 @@ export function runstateOf(vcpu: Vcpu): ValueOf<typeof vcpu_runstate_info> {
 /** A vCPU is put on the processor: it is running, its areas say so, its clock is fresh and missed periodic ticks arrive. */
 export function enterProcessor(vcpu: Vcpu): void {
   vcpu.setRunstate(RUNSTATE_running);
+  const pv = vcpu.domain.pv?.vcpus[vcpu.id];
+  if (pv?.begin !== undefined) {
+    pv.begin();
+    pv.begin = undefined;
+  }
   const { info } = vcpu.domain;
   info.runstate.update(vcpu);
   info.time.update(vcpu);

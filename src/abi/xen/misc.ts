@@ -54,6 +54,8 @@ export const physdev_map_pirq = struct('physdev_map_pirq', {
 });
 export const physdev_unmap_pirq = struct('physdev_unmap_pirq', { domid: u16, pirq: s32 });
 export const physdev_get_free_pirq = struct('physdev_get_free_pirq', { type: s32, pirq: u32 });
+export const physdev_apic = struct('physdev_apic', { apic_physbase: ulong, reg: u32, value: u32 });
+export const physdev_irq = struct('physdev_irq', { irq: u32, vector: u32 });
 export const physdev_set_iopl = struct('physdev_set_iopl', { iopl: u32 });
 export const physdev_set_iobitmap = struct('physdev_set_iobitmap', { bitmap: handle, nr_ports: u32 });
 

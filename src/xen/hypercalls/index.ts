@@ -9,6 +9,7 @@ import { memoryOp } from './memory.ts';
 import { mmuUpdate } from './mmu-update.ts';
 import { mmuextOp } from './mmuext.ts';
 import { multicall } from './multicall.ts';
+import { olderForms } from './older-forms.ts';
 import { physdevOp } from './physdev.ts';
 import { domctl, platformOp, sysctl, unavailable } from './privileged.ts';
 import { pvHypercalls } from './pv.ts';
@@ -46,6 +47,7 @@ export function hypercallTable(more: readonly Hypercall[] = []): HypercallTable 
     domctl,
     platformOp,
     ...pvHypercalls,
+    ...olderForms(() => table),
     ...unavailable,
     ...more,
   ]);

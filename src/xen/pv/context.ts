@@ -12,7 +12,7 @@ import { VPF_down, VPF_in_reset } from '../vcpu.ts';
 import { setDebugRegister } from './debug-registers.ts';
 import { failsafeFrame } from './failsafe.ts';
 import { leave } from './inject.ts';
-import { loadGdt, loadLdt } from './processor.ts';
+import { loadGdt } from './processor.ts';
 import type { PvDomain } from './pv-domain.ts';
 import { fixSelector, type PvVcpu } from './pv-vcpu.ts';
 
@@ -169,14 +169,25 @@ function loadMemory(domain: PvDomain, pv: PvVcpu, context: Context, caller: Vcpu
 /** Frame numbers beyond every machine's are no frame's. */
 const frameNumber = (mfn: bigint): number => (mfn < 1n << 40n ? Number(mfn) : 2 ** 40);
 
-/** Puts the loaded state on the vCPU's processor. */
+/** Makes the loaded state the vCPU's; its processor takes it up when it first runs. */
 function start(domain: PvDomain, pv: PvVcpu, context: Context): void {
-  const { cpu, vcpu } = pv;
+  const { vcpu, cpu } = pv;
+  pv.begin = () => enterFirst(domain, pv, context);
+  cpu.rip = pv.frame.rip;
+  vcpu.pauseFlags &= ~VPF_in_reset;
+  if (vcpu.id === 0) domain.domain.info.updateWallclock();
+  vcpu.isInitialised = true;
+  if ((context.flags & BigInt(c.VGCF_online)) !== 0n) vcpu.putOnlineAsleep();
+  else vcpu.setPauseFlags(VPF_down);
+}
+
+/** Descriptor tables, root and segments. Data segments that cannot be loaded are null, and the failsafe callback tells. */
+function enterFirst(domain: PvDomain, pv: PvVcpu, context: Context): void {
+  const { cpu } = pv;
   const { wide } = context;
   const { mm } = domain;
   loadGdt(cpu, mm.gdtBase(pv));
   mm.setLdt(pv, context.ldt_base, Number(context.ldt_ents));
-  loadLdt(cpu, mm.ldtBase(pv), Number(context.ldt_ents));
   mm.loadRoot(pv);
   cpu.updateMode(domain.width === 64 ? 3 : pv.frame.cs & 3);
   const failed = context.selectors.data.filter(([n, selector]) => {
@@ -191,11 +202,6 @@ function start(domain: PvDomain, pv: PvVcpu, context: Context): void {
   }
   if (failed.length > 0) failsafeFrame(domain, pv, new Map(context.selectors.data));
   leave(domain, pv, cpu);
-  vcpu.pauseFlags &= ~VPF_in_reset;
-  if (vcpu.id === 0) domain.domain.info.updateWallclock();
-  vcpu.isInitialised = true;
-  if ((context.flags & BigInt(c.VGCF_online)) !== 0n) vcpu.putOnlineAsleep();
-  else vcpu.setPauseFlags(VPF_down);
 }
 
 /** For the domain builder: checks and loads the context of vCPU 0, which runs as soon as the domain does. 0 or -errno. */

@@ -95,6 +95,8 @@ export class PvVcpu {
   frameReplaced = false;
   /** The guest goes on by SYSRET, which leaves RIP in rcx and EFLAGS in r11. */
   leavesBySysret = false;
+  /** Takes up the state it was initialised with; called once, when it first gets the processor. */
+  begin: (() => void) | undefined;
   /** Areas at linear addresses that could not be written in user mode. */
   runstateDeferred = false;
   timeDeferred = false;

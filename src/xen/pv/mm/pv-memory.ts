@@ -10,6 +10,7 @@ import { STATE } from '../../../cpu/index.ts';
 import type { Frame, GuestMemory } from '../../../machine/index.ts';
 import type { Domain } from '../../domain.ts';
 import type { Vcpu } from '../../vcpu.ts';
+import { loadLdt } from '../processor.ts';
 import { checkAccounting } from './accounting.ts';
 import { Deferred } from './deferred.ts';
 import { DescriptorTables } from './descriptor-tables.ts';
@@ -324,7 +325,9 @@ export class PvMemory {
     return this.tables.setGdt(pv.vcpu.id, frames, entries);
   }
   setLdt(pv: MmuVcpu, base: bigint, entries: number): number {
-    return this.tables.setLdt(pv, base, entries);
+    const result = this.tables.setLdt(pv, base, entries);
+    if (result === 0) loadLdt(pv.vcpu.cpu, this.ldtBase(pv), entries);
+    return result;
   }
   gdtBase(pv: MmuVcpu): bigint {
     return this.xen.gdtBase(pv.vcpu.id);
