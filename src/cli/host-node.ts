@@ -95,7 +95,7 @@ export function nodeHost(): Host {
       if (format === 'zstd') return zlib().zstdDecompressSync?.(data, { maxOutputLength: MAXIMUM_OUTPUT });
       return undefined;
     },
-    now: () => performance.now(),
+    now: () => Number(process.hrtime.bigint()) / 1e6,
     wallClock: () => Date.now(),
     breathe: (milliseconds) =>
       new Promise((resolve) => {

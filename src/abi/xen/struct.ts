@@ -159,6 +159,17 @@ interface Placement {
   readonly offsets: ReadonlyMap<string, number>;
 }
 
+/** Where the fields are in each layout; found out when first asked. */
+type Places = (layout: Layout) => Placement;
+
+const places = (place: Places): Places => {
+  const known: Partial<Record<Layout, Placement>> = {};
+  return (layout) => {
+    known[layout] ??= place(layout);
+    return known[layout];
+  };
+};
+
 const roundUp = (n: number, to: number): number => Math.ceil(n / to) * to;
 
 /** A C structure: fields in order, each at its alignment, the whole padded to the largest. */
@@ -175,7 +186,7 @@ export function struct<F extends Fields>(name: string, fields: F): StructType<F>
     }
     return { size: roundUp(at, align), align, offsets };
   };
-  return record(name, fields, { native: place('native'), compat: place('compat') }, false);
+  return record(name, fields, places(place), false);
 }
 
 /** A C union: every member at offset 0. A read decodes all members; a write stores only members that are given. */
@@ -189,26 +200,21 @@ export function union<F extends Fields>(name: string, fields: F): StructType<F> 
       offsets: new Map(Object.keys(fields).map((field) => [field, 0])),
     };
   };
-  return record(name, fields, { native: place('native'), compat: place('compat') }, true);
+  return record(name, fields, places(place), true);
 }
 
-function record<F extends Fields>(
-  name: string,
-  fields: F,
-  places: Readonly<Record<Layout, Placement>>,
-  sparse: boolean,
-): StructType<F> {
+function record<F extends Fields>(name: string, fields: F, placeIn: Places, sparse: boolean): StructType<F> {
   const names = Object.keys(fields);
   const offset = (field: string, layout: Layout): number => {
-    const at = places[layout].offsets.get(field);
+    const at = placeIn(layout).offsets.get(field);
     if (at === undefined) throw new RangeError(`${name} has no field ${field}`);
     return at;
   };
   return {
     name,
     fields,
-    size: (layout) => places[layout].size,
-    align: (layout) => places[layout].align,
+    size: (layout) => placeIn(layout).size,
+    align: (layout) => placeIn(layout).align,
     offset,
     get: (view, at, field, layout) => fields[field].read(view, at + offset(field, layout), layout) as never,
     set: (view, at, field, value, layout) => fields[field].write(view, at + offset(field, layout), value, layout),

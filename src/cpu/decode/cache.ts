@@ -361,7 +361,7 @@ export class CodeCache {
     this.pages.clear();
     this.insns.clear();
     this.crossings.clear();
-    this.places.fill(0);
+    this.places.fill(0, 0, this.space.touched / RECORD_SIZE);
     this.space.reset();
     this.counts.flushes++;
     for (const cpu of this.cpus) cpu.mem.flushCode();

@@ -23,6 +23,8 @@ export class CodeSpace {
   /** Where the next record goes, and the end of its block. */
   private next = 0;
   private limit = 0;
+  /** Bytes from the beginning that were ever in use since the last reset. */
+  touched = 0;
 
   /** `size` holds at least four blocks. `evict` hears what has to make room, and forgets it. */
   constructor(begin: number, size: number, evict: (kind: 'table' | 'records', address: number) => void) {
@@ -75,7 +77,7 @@ export class CodeSpace {
     this.kinds.fill(FREE);
     this.hand = 0;
     this.current = -1;
-    this.next = this.limit = 0;
+    this.next = this.limit = this.touched = 0;
   }
 
   private take(): number {
@@ -83,7 +85,10 @@ export class CodeSpace {
       const block = this.hand;
       const kind = this.kinds[block];
       this.hand = block + 1 === this.kinds.length ? 0 : block + 1;
-      if (kind === FREE) return block;
+      if (kind === FREE) {
+        this.touched = Math.max(this.touched, (block + 1) * BLOCK_BYTES);
+        return block;
+      }
       if (kind === USED_TABLE) this.kinds[block] = TABLE;
       else if (block !== this.current) {
         this.evict(kind === TABLE ? 'table' : 'records', this.addressOf(block));
