@@ -133,7 +133,7 @@ export const INTERCEPTED = 0x3d4;
  * How the flags were left by translated code: 0, or the operation and its second value; FLAG_RESULT is the first then. The dispatch loop
  * computes FLAG_RESULT and FLAG_BITS before anybody else looks, so this is 0 whenever TypeScript or the interpreter runs. 32- and 64-bit.
  */
-export const FLAG_KIND = 0x3d4,
+export const FLAG_KIND = 0x3ec,
   FLAG_OPERAND = 0x3d8;
 
 /** Sixteen 128-bit XMM registers. */
