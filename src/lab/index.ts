@@ -5,6 +5,7 @@ export { auditText } from './audit/text.ts';
 export { type Call, CallRecorder, type Divergence, firstDivergence, MAXIMUM_CALLS } from './diff/diff.ts';
 export { divergenceText } from './diff/text.ts';
 export * from './experiment/index.ts';
+export { machineDigest } from './machine/digest.ts';
 export { Machine, type MachineOptions } from './machine/machine.ts';
 export { table } from './table.ts';
 export { callName, callText, plainArguments, resultText, traceLine } from './trace/line.ts';

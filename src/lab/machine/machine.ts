@@ -24,6 +24,7 @@ import {
   type Stop,
   type Version,
 } from '../../xen/index.ts';
+import { machineDigest } from './digest.ts';
 
 const MIB = 1024 * 1024;
 const DEFAULT_MEMORY_MIB = 128;
@@ -133,6 +134,11 @@ export class Machine {
   /** Guest time in nanoseconds. */
   get time(): bigint {
     return this.control.machine.time.now();
+  }
+
+  /** SHA-256 of everything the guest could see: registers of all vCPUs and memory. Equal runs have equal digests, whatever the engine. */
+  digest(): string {
+    return machineDigest(this.control.machine);
   }
 
   private count(): void {

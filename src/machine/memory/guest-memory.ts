@@ -84,6 +84,11 @@ export class GuestMemory implements PhysicalMemory {
     this.freeFrames.push(frame);
   }
 
+  /** Frames that are or were in use: from `first` to before `end`. */
+  get touched(): { readonly first: Frame; readonly end: Frame } {
+    return { first: this.firstFrame, end: this.nextFrame };
+  }
+
   /** Frames that can still be allocated. */
   get available(): number {
     return this.lastFrame - this.nextFrame + this.freeFrames.length;
