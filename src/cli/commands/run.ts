@@ -16,6 +16,7 @@ export const run: Command = {
   options: [
     ...GUEST_OPTIONS,
     { name: 'trace', value: 'WHAT', help: 'hypercalls: print each hypercall to stderr' },
+    { name: 'check-frames', help: 'at the end, count the page references of a PV guest afresh; 1 when they disagree' },
     { name: 'input', help: 'pass standard input to the console; guest time then keeps to real time' },
     { name: 'json', help: 'print one JSON document instead of the console' },
     { name: 'junit', value: 'FILE', help: 'write the result as a JUnit document' },
@@ -41,12 +42,16 @@ async function execute(args: Arguments, host: Host, machine: Machine, planned: P
   const deadline = planned.wallTimeout === undefined ? undefined : host.now() + planned.wallTimeout * 1000;
 
   const started = host.now();
+  let check = (): string[] => [];
 
   let outcome: RunOutcome;
   try {
     outcome = await machine.run(
       planned.plan,
       {
+        attach: ({ domain }) => {
+          if (args.switches.has('check-frames')) check = () => domain.pv?.mm.check() ?? [];
+        },
         console: (bytes) => {
           const piece = text.decode(bytes, { stream: true });
           verdicts.push(piece);
@@ -71,7 +76,9 @@ async function execute(args: Arguments, host: Host, machine: Machine, planned: P
   }
   if (outcome.end === 'stopped') return stopCode(host);
   const verdict = verdicts.finish();
-  const code = exitCode(verdict, outcome);
+  const wrong = check();
+  for (const line of wrong) host.stderr(`xenolith: accounting: ${line}\n`);
+  const code = wrong.length > 0 ? EXIT.internal : exitCode(verdict, outcome);
   const output = kept.join('');
   report(host, outcome, verdict);
   if (json) host.stdout(`${JSON.stringify(document(output, verdict, outcome, code), undefined, 2)}\n`);

@@ -20,6 +20,6 @@ export function toggleMode(domain: PvDomain, pv: PvVcpu, cpu: Cpu): void {
   cpu.set64(S.KERNEL_GS_BASE, active);
   if (!pv.inKernel) pv.gsBaseUser = active;
   pv.inKernel = !pv.inKernel;
-  domain.mm.loadRoot(pv);
+  domain.mm.loadRoot(pv, true);
   if (pv.inKernel) domain.domain.info.writeDeferred(pv.vcpu);
 }

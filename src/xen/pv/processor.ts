@@ -12,6 +12,7 @@ export const CR4_TSD = 1n << 2n,
   CR4_DE = 1n << 3n,
   CR4_PAE = 1n << 5n,
   CR4_MCE = 1n << 6n,
+  CR4_PGE = 1n << 7n,
   CR4_OSFXSR = 1n << 9n,
   CR4_OSXMMEXCPT = 1n << 10n,
   CR4_FSGSBASE = 1n << 16n,
@@ -33,10 +34,10 @@ export function guestCr4(policy: CpuidPolicy, value: bigint): bigint {
 
 /**
  * CR4 of the processor for a guest's choice. OSXSAVE is the hypervisor's own. FSGSBASE exists in 64-bit code only, so the choice of 32-bit kernels
- * does not count. DE stays clear: I/O breakpoints are the hypervisor's, and DR4 and DR5 are emulated.
+ * does not count. PGE lets translations of user pages outlive a change between the roots of a 64-bit guest. DE stays clear: I/O breakpoints are the hypervisor's, and DR4 and DR5 are emulated.
  */
 const realCr4 = (policy: CpuidPolicy, guest: bigint): bigint =>
-  CR4_VISIBLE | (policy.has('XSAVE') ? CR4_OSXSAVE : 0n) | (guest & (CR4_TSD | CR4_FSGSBASE));
+  CR4_VISIBLE | CR4_PGE | (policy.has('XSAVE') ? CR4_OSXSAVE : 0n) | (guest & (CR4_TSD | CR4_FSGSBASE));
 
 export function loadCr4(cpu: GuestCpu, policy: CpuidPolicy, guest: bigint): void {
   cpu.set64(S.CR4, realCr4(policy, guest));

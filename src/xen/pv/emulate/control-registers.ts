@@ -35,7 +35,7 @@ export function writeControl(domain: PvDomain, pv: PvVcpu, cpu: Cpu, n: number, 
       return 'done';
     case 3: {
       const mfn = cr3ToFrame(value, domain.width === 64 ? 'native' : 'compat');
-      const result = mfn < 1n << 40n ? domain.mm.setKernelRoot(pv, Number(mfn)) : -1;
+      const result = mfn < 1n << 40n ? domain.mm.switchKernelRoot(pv, Number(mfn)) : -1;
       if (result === 'again') return 'again';
       return result === 0 ? 'done' : 'unhandled';
     }

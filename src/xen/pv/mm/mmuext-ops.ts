@@ -32,9 +32,7 @@ const unpin: Operation = ({ mm, op }) => mm.unpinTable(Number(op.arg1));
 
 /** EINVAL, ERANGE: as {@link Roots.setKernel}. Everything but the translations' absence is as before after an error. */
 const newBase: Operation = ({ mm, pv, op }) => {
-  const mfn = Number(op.arg1);
-  const result = mm.setKernelRoot(pv, mfn);
-  if (pv.kernelRoot === mfn) mm.loadRoot(pv);
+  const result = mm.switchKernelRoot(pv, Number(op.arg1));
   return result === 'again' ? PARTIAL_WORK : result;
 };
 

@@ -309,6 +309,14 @@ export class PvMemory {
     return this.roots.setKernel(pv, mfn);
   }
 
+  /** The running vCPU changes its kernel root: it is loaded too, even when the old one is not given up yet ('again'). */
+  switchKernelRoot(pv: MmuVcpu, mfn: number): number | 'again' {
+    this.enter(pv.vcpu);
+    const result = this.setKernelRoot(pv, mfn);
+    if (pv.kernelRoot === mfn) this.loadRoot(pv);
+    return result;
+  }
+
   setUserRoot(pv: MmuVcpu, mfn: number | undefined): number | 'again' {
     return this.roots.setUser(pv, mfn);
   }
