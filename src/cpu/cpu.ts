@@ -13,6 +13,7 @@ import { MemoryAccess } from './mmu/access.ts';
 import { CR0_PG } from './mmu/walk.ts';
 import { deriveMode } from './mode.ts';
 import type { CpuModel, InterruptLine, PhysicalMemory, PortIo, TrapOwner, TrapSink } from './ports.ts';
+import type { CpuProbe } from './probe.ts';
 import * as S from './state.ts';
 import { breakpointsArmed, checkBreakpoints } from './system/debug.ts';
 import { deliverException, deliverInterrupt } from './system/deliver.ts';
@@ -52,6 +53,7 @@ export class Cpu {
   readonly u32: Uint32Array<ArrayBuffer>;
   readonly u64: BigUint64Array<ArrayBuffer>;
   readonly mem: MemoryAccess;
+  probe: CpuProbe | undefined;
 
   private readonly hotThreshold: number;
   readonly view: DataView;
@@ -131,6 +133,15 @@ export class Cpu {
   }
   set rip(value: bigint) {
     this.set64(S.RIP, value);
+  }
+
+  /** Linear address of the instruction to be executed next. */
+  get linearRip(): bigint {
+    return this.code64 ? this.rip : (this.get64(S.CS_BASE) + this.rip) & 0xffff_ffffn;
+  }
+  /** Address in linear memory of the decoded record last started. */
+  get record(): number {
+    return this.get32(S.RECORD);
   }
 
   get cpl(): number {
@@ -394,6 +405,7 @@ export class Cpu {
     for (;;) {
       const exit = this.interpreter(this.base, record);
       record = 0;
+      this.probe?.left(this, exit);
       switch (exit) {
         case status.EXIT_BUDGET:
           return;
@@ -450,6 +462,7 @@ export class Cpu {
   }
 
   private raise(vector: number, code: number | undefined): void {
+    this.probe?.exception(this, vector);
     this.delivered = true;
     // Data breakpoints are traps: an instruction that faults has met none.
     this.set32(S.PENDING_DEBUG, this.debugBefore);

@@ -6,6 +6,7 @@ export type { Insn } from './decode/insn.ts';
 export { loadFpuImage, resetFpu } from './fpu/image.ts';
 export { buildInterpreter } from './interpret/build.ts';
 export { createInterpreter, type Interpreter } from './interpret/instance.ts';
+export * as STATUS from './interpret/status.ts';
 export {
   type CpuModel,
   type InterruptLine,
@@ -17,6 +18,7 @@ export {
   type TrapOwner,
   type TrapSink,
 } from './ports.ts';
+export type { CpuProbe } from './probe.ts';
 export * as STATE from './state.ts';
 export { GuestFault } from './system/fault.ts';
 export { type ReturnFrame, resumeAt, resumeFlat } from './system/resume.ts';

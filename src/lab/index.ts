@@ -7,6 +7,7 @@ export { divergenceText } from './diff/text.ts';
 export * from './experiment/index.ts';
 export { machineDigest } from './machine/digest.ts';
 export { Machine, type MachineOptions } from './machine/machine.ts';
+export { type Count, type Profile, Profiler } from './profile/profile.ts';
 export { table } from './table.ts';
 export { callName, callText, plainArguments, resultText, traceLine } from './trace/line.ts';
 export { argumentShape, hypercallName, operationName } from './trace/names.ts';

@@ -99,7 +99,7 @@ export class XenMachine {
   /** What a builder of PV domains uses. */
   readonly pvControl: PvControl | undefined;
   private readonly devices: VcpuDevices[] = [];
-  private readonly code: CodeCache;
+  readonly code: CodeCache;
   private remapped = false;
 
   constructor(config: MachineConfig) {

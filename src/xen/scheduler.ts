@@ -124,6 +124,11 @@ export class Scheduler {
     }
   }
 
+  /** The vCPU that is on the processor, if any. */
+  get currentVcpu(): Vcpu | undefined {
+    return this.current;
+  }
+
   /** Where every vCPU is. */
   stopPoints(): StopPoint[] {
     return this.domain.vcpus.map((vcpu) => ({

@@ -146,6 +146,7 @@ export class MemoryAccess {
   /** Address for an access at SLOW_LINEAR, or 0 with the fault recorded. */
   slow(descriptor: number): number {
     const { cpu } = this;
+    cpu.probe?.missed(cpu, descriptor);
     const low = cpu.get32(S.SLOW_LINEAR),
       high = cpu.get32(S.SLOW_LINEAR + 4);
     const size = descriptor & 0xff;

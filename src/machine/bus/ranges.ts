@@ -38,6 +38,8 @@ export interface Claim {
 export class RangeBus {
   /** Accesses that read all ones or were dropped, by address. */
   readonly unclaimed = new Map<number, UnclaimedAccess>();
+  /** Probe: called before every access when set. */
+  onAccess: ((address: number, size: number, write: boolean) => void) | undefined;
   private ranges: Range[] = [];
 
   /** Gives `[base, base + length)` to a handler. Throws if part of it is taken. */
@@ -67,6 +69,7 @@ export class RangeBus {
   }
 
   read(address: number, size: number): number {
+    this.onAccess?.(address, size, false);
     const range = this.find(address, size);
     const value = range?.handler.read?.(address - range.base, size);
     if (value !== undefined) return size === 4 ? value >>> 0 : value & allOnes(size);
@@ -75,6 +78,7 @@ export class RangeBus {
   }
 
   write(address: number, size: number, value: number): void {
+    this.onAccess?.(address, size, true);
     const range = this.find(address, size);
     const cut = size === 4 ? value >>> 0 : value & allOnes(size);
     if (range?.handler.write && range.handler.write(address - range.base, size, cut) !== false) return;
