@@ -225,15 +225,19 @@ export class Cpu {
 
   /** Drops the translation of one page. */
   invalidatePage(linear: bigint): void {
-    this.mem.flushPage(linear);
+    this.mem.flushPage(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
   }
 
   // ---- running ----
 
   /** State after RESET / power-up (key `sdm:3A "Processor State After Reset"`), with the local APIC's business left to the owner. */
   reset(): void {
+    this.mem.flush(true);
     this.u8.fill(0, this.base, this.base + S.TLB_SETS);
     this.set32(S.HOT_THRESHOLD, this.hotThreshold);
+    this.set32(S.FRAME_TABLE, this.physical.frameTable);
+    this.set32(S.FRAME_COUNT, this.physical.frameTableLength);
+    this.set32(S.PAGE_MARKS, this.code.marks);
     this.set32(S.INTERCEPTED, this.owner === undefined ? 0 : 1);
     this.set64(S.MASK16, 0xffffn);
     this.set64(S.MASK32, 0xffff_ffffn);
@@ -258,7 +262,7 @@ export class Cpu {
     this.set32(S.GDTR + 8, 0xffff);
     this.set32(S.IDTR + 8, 0xffff);
     this.nmi = false;
-    this.mem.flush(true);
+    this.mem.reset();
     this.updateMode(0);
   }
 

@@ -32,6 +32,7 @@ export abstract class Emitter implements Semantics {
   abstract push(width: Width, value: Val): void;
   abstract stackRead(width: Width): Val;
   abstract moveStack(distance: Val): void;
+  abstract plainMemory(linear: Val, bytes: number, write: boolean): Val;
   abstract memory(linear: Val, width: Width, stack?: boolean): Operand;
   abstract fault(vector: number, code?: Val): void;
   abstract faultRecorded(condition: Val): void;

@@ -13,6 +13,12 @@ export interface PhysicalMemory {
   readonly memory: WebAssembly.Memory;
   /** Byte address in linear memory of the page behind a frame, or NO_PAGE. With `write`, NO_PAGE for read-only pages too. */
   page(frame: number, write: boolean): number;
+  /**
+   * Byte address in linear memory of what {@link page} says about the first frames, for compiled code: a u32 for each frame, the number of
+   * the page (address >> 12) or 0 (ask {@link page}), with bit 31 when it may not be written. 0: there is no such table.
+   */
+  readonly frameTable: number;
+  readonly frameTableLength: number;
   /** Device access that no RAM page answers. `size` is 1, 2 or 4 bytes; naturally aligned. Unclaimed reads give all ones. */
   mmioRead(address: number, size: number): number;
   mmioWrite(address: number, size: number, value: number): void;

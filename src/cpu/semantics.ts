@@ -92,6 +92,11 @@ export interface Semantics {
   stackRead(width: Width): Val;
   /** Adds a byte distance (i64) to the stack pointer, within the stack's address width. */
   moveStack(distance: Val): void;
+  /**
+   * Address in linear memory (i32) behind a linear address of the guest when `bytes` there are plain memory of one page that the current level
+   * may read (write); else 0. Nothing is raised and no device is asked. Only for rows that regions leave to the interpreter.
+   */
+  plainMemory(linear: Val, bytes: number, write: boolean): Val;
   /** Memory at a linear address; the caller has checked the segment. `stack`: a fault of the access itself is #SS. */
   memory(linear: Val, width: Width, stack?: boolean): Operand;
 

@@ -134,7 +134,20 @@ export const INTERCEPTED = 0x3d4;
  * computes FLAG_RESULT and FLAG_BITS before anybody else looks, so this is 0 whenever TypeScript or the interpreter runs. 32- and 64-bit.
  */
 export const FLAG_KIND = 0x3ec,
-  FLAG_OPERAND = 0x3d8;
+  FLAG_OPERAND = 0x3f0;
+
+/** Entries of {@link TLB_LOG} in use; more than {@link TLB_LOG_SIZE} means that some are missing. 32-bit. */
+export const TLB_LOG_COUNT = 0x3d8;
+/** TLB entries that are parts of large pages may exist. 32-bit 0/1. */
+export const TLB_LARGE = 0x3dc;
+/** Where guest-physical frames are: see {@link PhysicalMemory.frameTable}; address and number of entries. 32-bit each. */
+export const FRAME_TABLE = 0x3e0,
+  FRAME_COUNT = 0x3e4;
+/** Address of a byte for each page of linear memory, MARK_* bits. 32-bit. */
+export const PAGE_MARKS = 0x3e8;
+/** The page has decoded code; a TLB entry of some vCPU may let the page be written. */
+export const MARK_CODE = 1,
+  MARK_WRITTEN = 2;
 
 /** Sixteen 128-bit XMM registers. */
 export const XMM = 0x400;
@@ -155,12 +168,13 @@ export const fpr = (n: number): number => FPU_REGISTERS + n * 16;
 
 /**
  * Four TLB sets: supervisor, user, supervisor with EFLAGS.AC (SMAP lifted), and one that is never filled, so that every
- * access takes the slow path (alignment checks, data breakpoints). 256 entries of 32 bytes:
+ * access takes the slow path (alignment checks, data breakpoints). Entries of 32 bytes:
  * read tag u64 +0, write tag u64 +8, host page address u32 +16, flags u32 +20.
- * A tag is the page's linear address, or {@link TLB_INVALID}.
+ * A tag is the page's linear address. An empty one is 0, in the first entry (where page 0 belongs) {@link TLB_INVALID}, so memory that
+ * nobody has written is empty.
  */
 export const TLB_SETS = 0x1000;
-export const TLB_ENTRIES = 256,
+export const TLB_ENTRIES = 2048,
   TLB_ENTRY = 32,
   TLB_SET = TLB_ENTRIES * TLB_ENTRY;
 export const TLB_SUPERVISOR = 0,
@@ -171,18 +185,22 @@ export const TLB_READ = 0,
   TLB_WRITE = 8,
   TLB_HOST = 16,
   TLB_FLAGS = 20;
-/** Flags of an entry: a global translation; from bit 8, how many address bits lie inside the page it is a part of. */
+/** Flags of an entry: a global translation; it is in the log; from bit 8, how many address bits lie inside the page it is a part of. */
 export const TLB_GLOBAL = 1,
+  TLB_LOGGED = 2,
   TLB_SHIFT_AT = 8;
 /**
- * Pages of addresses that are not canonical. Compiled code looks up before anybody checks that, so an empty entry also must not hold the page
- * that would be looked for in it: the last entry, where {@link TLB_INVALID} belongs, has {@link TLB_INVALID_LAST}.
+ * A page whose address is not canonical. Compiled code looks up before anybody checks that, so it must not be the tag of the entry that
+ * would be looked at for it, which is the last.
  */
-export const TLB_INVALID = 0x7fff_ffff_ffff_f000n,
-  TLB_INVALID_LAST = 0x7fff_ffff_fff0_0000n;
+export const TLB_INVALID = 0x7fff_ffff_ffff_f000n;
+
+/** Addresses (u32) of the TLB entries that were filled since the last flush, so that a flush need not look at the others. */
+export const TLB_LOG = TLB_SETS + 4 * TLB_SET;
+export const TLB_LOG_SIZE = 1024;
 
 /** Code look-aside: 256 entries of 16 bytes: tag u64 (linear page | mode key), code table u32. Tag {@link TLB_INVALID} is empty. */
-export const CODE_TLB = TLB_SETS + 4 * TLB_SET;
+export const CODE_TLB = TLB_LOG + TLB_LOG_SIZE * 4;
 export const CODE_TLB_ENTRIES = 256,
   CODE_TLB_ENTRY = 16;
 

@@ -83,8 +83,8 @@ export class CodeCache {
     flushes: 0,
   };
   private readonly pages = new Map<number, CodePage>();
-  /** By page of linear memory: it has decoded code. */
-  private readonly marked = new Uint8Array(1 << 20);
+  /** Address of the MARK_* bytes, one for each page of linear memory, at the beginning of the cache's memory. */
+  readonly marks: number;
   /** Instructions whose records lead to a routine, always or sometimes, by record. */
   private readonly insns = new Map<number, Insn>();
   private readonly cpus: Cpu[] = [];
@@ -109,9 +109,11 @@ export class CodeCache {
     this.view = new DataView(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Uint32Array(memory.buffer);
-    this.begin = begin;
+    this.marks = begin;
+    const marks = Math.ceil(memory.buffer.byteLength / PAGE / 64) * 64;
+    this.begin = begin + marks;
     this.places = new Uint32Array(size / RECORD_SIZE);
-    this.space = new CodeSpace(begin, size, (kind, address) => {
+    this.space = new CodeSpace(this.begin, size - marks, (kind, address) => {
       this.counts.evicted++;
       if (kind === 'table') this.dropTable(address);
       else this.dropRecords(address);
@@ -208,7 +210,7 @@ export class CodeCache {
 
   /** Bytes of a page at a host address were decoded or translated; `size` does not reach beyond the page. */
   holds(host: number, offset: number, size: number): boolean {
-    if (this.marked[host >>> 12] === 0) return false;
+    if (!this.has(host)) return false;
     const page = this.pages.get(host)!;
     if (page.covers(offset, offset + size)) return true;
     if (++page.stores >= page.patience) this.dropData(page);
@@ -217,13 +219,18 @@ export class CodeCache {
 
   /** The page at a host address has decoded code. */
   has(host: number): boolean {
-    return this.marked[host >>> 12] !== 0;
+    return (this.bytes[this.marks + (host >>> 12)] & S.MARK_CODE) !== 0;
+  }
+
+  /** A TLB entry that permits writes to a page without code comes into being. */
+  noteWritable(host: number): void {
+    this.bytes[this.marks + (host >>> 12)] |= S.MARK_WRITTEN;
   }
 
   /** A store to a guest frame happened; true when translated code was dropped, which may be running. */
   written(frame: number, offset: number, size: number): boolean {
     const host = this.cpus[0].physical.page(frame, false);
-    if (host === 0 || this.marked[host >>> 12] === 0) return false;
+    if (host === 0 || !this.has(host)) return false;
     const page = this.pages.get(host)!;
     if (!page.covers(offset, offset + size)) return false;
     this.counts.hits++;
@@ -316,7 +323,7 @@ export class CodeCache {
       this.dropCrossing(other, (key) => other.crossing.get(key)!.second === page.host);
     page.reachedFrom.clear();
     page.uncover(0, PAGE);
-    this.marked[page.host >>> 12] = 0;
+    this.bytes[this.marks + (page.host >>> 12)] = 0;
     for (const cpu of this.cpus) cpu.mem.flushCode();
   }
 
@@ -357,7 +364,7 @@ export class CodeCache {
   /** Drops everything; every vCPU looks its code up anew. */
   flush(): void {
     for (const region of this.regions.values()) this.release(region);
-    for (const page of this.pages.values()) this.marked[page.host >>> 12] = 0;
+    for (const page of this.pages.values()) this.bytes[this.marks + (page.host >>> 12)] = 0;
     this.pages.clear();
     this.insns.clear();
     this.crossings.clear();
@@ -375,9 +382,10 @@ export class CodeCache {
       page = new CodePage(host);
       this.pages.set(host, page);
     }
-    if (this.marked[host >>> 12] === 0) {
-      this.marked[host >>> 12] = 1;
-      for (const cpu of this.cpus) cpu.mem.protect(host);
+    const mark = this.marks + (host >>> 12);
+    if ((this.bytes[mark] & S.MARK_CODE) === 0) {
+      if ((this.bytes[mark] & S.MARK_WRITTEN) !== 0) for (const cpu of this.cpus) cpu.mem.protect(host);
+      this.bytes[mark] = S.MARK_CODE;
     }
     return page;
   }
@@ -408,21 +416,12 @@ export class CodeCache {
     if (host === 0) return this.single(cpu, undefinedRow, 1);
     const page = this.pageOf(host);
     const table = this.tableOf(page, mode);
-    this.enter(cpu, low, high, mode, table);
+    cpu.mem.enterCode(low, high, mode, table);
     if (this.words[(table + offset * 8) >>> 2] !== 0) return 0;
     const crossing = page.crossing.get(mode * PAGE + offset);
     if (crossing !== undefined && cpu.mem.fetchPage((low & ~(PAGE - 1)) + PAGE, carry(low, high)) === crossing.second)
       return crossing.record;
     return this.decodeRun(cpu, page, table, offset, low, high, mode);
-  }
-
-  /** Puts a page's table into the vCPU's code look-aside. */
-  private enter(cpu: Cpu, low: number, high: number, mode: number, table: number): void {
-    const slot = ((low >>> 12) + (mode << 3)) & (S.CODE_TLB_ENTRIES - 1);
-    const at = (cpu.base + S.CODE_TLB + slot * S.CODE_TLB_ENTRY) >>> 2;
-    this.words[at] = ((low & ~(PAGE - 1)) | mode) >>> 0;
-    this.words[at + 1] = high;
-    this.words[at + 2] = table;
   }
 
   private decodeRun(

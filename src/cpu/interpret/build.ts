@@ -11,6 +11,7 @@ import { HELPERS } from '../helpers.ts';
 import { FLAG_WIDTHS, flagKind, flagOperations } from '../isa/flag-operations.ts';
 import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
+import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
 import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
@@ -26,9 +27,11 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const commit = m.import('env', 'commit', [I32], [I32]);
   const segment = m.import('env', 'segment', [I32, I32, I32, I32], [I32]);
   const helpers = HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32]));
-  const imports: Imports = { slow, commit, segment, helpers };
+  const walk = defineWalk(m, slow);
+  const imports: Imports = { slow: walk.slow, fill: walk.fill, commit, segment, helpers };
   const run = m.define([I32, I32], [I32]);
   m.export('run', run.index);
+  m.export('slow', walk.slow);
   m.exportTable('regions', REGION_SLOTS);
   const handlers: number[] = [];
   plan.variants.forEach((variant, op) => {

@@ -37,7 +37,9 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
   };
   const instance = new WebAssembly.Instance(new WebAssembly.Module(prebuilt ?? buildInterpreter()), imports);
   const regions = instance.exports['regions'] as WebAssembly.Table;
-  const forRegions = { ...imports, env: { ...imports.env, flags: instance.exports['flags'] } };
+  // Regions that miss an inline TLB lookup call the interpreter's page walk.
+  const { slow, flags } = instance.exports;
+  const forRegions = { ...imports, env: { ...imports.env, slow, flags } };
   return {
     run: instance.exports['run'] as InterpreterEntry,
     compiler: {

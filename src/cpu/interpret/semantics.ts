@@ -10,6 +10,7 @@ import type { OperandSpec } from '../isa/encoding.ts';
 import { widthBits } from '../isa/encoding.ts';
 import type { Variant } from '../isa/plan.ts';
 import { SLOW_STACK, SLOW_UPDATE, SLOW_WRITE } from '../mmu/access.ts';
+import { FILL_WRITE } from '../mmu/emitted-walk.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
@@ -20,6 +21,8 @@ import * as status from './status.ts';
 export interface Imports {
   /** (cpu, descriptor) -> host address or 0. */
   readonly slow: number;
+  /** (cpu, linear, set, flags) -> host address of plain memory or 0: mmu/emitted-walk.ts. Not in regions. */
+  readonly fill?: number;
   /** (cpu) -> status bits. */
   readonly commit: number;
   /** (cpu, segment, offset, descriptor) -> 0 when allowed. */
@@ -218,14 +221,7 @@ export class InterpreterSemantics extends Emitter {
   /** Host address for an access, through the TLB; leaves the handler when it faults. */
   host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update', stack = false): Val {
     const { f } = this;
-    const index = f.op(
-      'i32.and',
-      f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n))),
-      c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY),
-    );
-    const entry = f.op('i32.add', this.state32(S.TLB), index);
-    const tag = f.load('i64.load', entry, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
-    const distance = f.op('i64.sub', linear, tag);
+    const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
     const hit = f.op('i64.le_u', distance, c64(4096 - bytes));
     return f.either(
       hit,
@@ -241,6 +237,40 @@ export class InterpreterSemantics extends Emitter {
       },
       I32,
     );
+  }
+
+  plainMemory(linear: Val, bytes: number, write: boolean): Val {
+    const { f } = this;
+    const { entry, distance } = this.lookUp(linear, write ? S.TLB_WRITE : S.TLB_READ);
+    return f.either(
+      f.op('i64.le_u', distance, c64(4096 - bytes)),
+      () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
+      () => {
+        const set = this.state32(S.TLB);
+        const never = f.op('i32.eq', f.op('i32.sub', set, this.cpu), c32(S.TLB_SETS + S.TLB_NEVER * S.TLB_SET));
+        const crosses = f.op('i32.gt_u', f.op('i32.and', f.op('i32.wrap_i64', linear), c32(4095)), c32(4096 - bytes));
+        return f.either(
+          f.op('i32.or', never, crosses),
+          () => c32(0),
+          () => {
+            const user = f.op('i32.eq', this.state32(S.CPL), c32(3));
+            const flags = f.op('i32.or', f.op('i32.shl', user, c32(1)), c32(write ? FILL_WRITE : 0));
+            return f.call(this.imports.fill!, [this.cpu, linear, set, flags], I32);
+          },
+          I32,
+        );
+      },
+      I32,
+    );
+  }
+
+  /** TLB entry for a linear address in the current set, and how far the address is above the entry's tag. */
+  private lookUp(linear: Val, tag: number): { entry: Val; distance: Val } {
+    const { f } = this;
+    const shifted = f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n)));
+    const index = f.op('i32.and', shifted, c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY));
+    const entry = f.op('i32.add', this.state32(S.TLB), index);
+    return { entry, distance: f.op('i64.sub', linear, f.load('i64.load', entry, tag)) };
   }
 
   /** After a store: hands a staged write over. */

@@ -34,7 +34,7 @@ const BULK_BYTES = 96;
 interface Stretch {
   /** Address in linear memory of the first, valid when `elements` is not 0. */
   readonly host: Val;
-  /** How many lie in the page, as i64; 0 when the TLB does not know it. */
+  /** How many lie in the page, as i64; 0 when it is not plain memory. */
   readonly elements: Val;
 }
 
@@ -94,19 +94,13 @@ class StringStep {
     for (const r of registers) this.write(r, f.op('i64.add', this.s.reg(r, 64), step));
   }
 
-  private stretch(linear: Val, tagAt: number): Stretch {
+  private stretch(linear: Val, write: boolean): Stretch {
     const { s, bytes } = this;
     const { f } = s;
-    const index = f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n)));
-    const at = f.op('i32.and', index, c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY));
-    const entry = f.op('i32.add', s.state32(S.TLB), at);
-    const distance = f.op('i64.sub', linear, f.load('i64.load', entry, tagAt));
-    const known = f.op('i64.le_u', distance, c64(4096 - bytes));
-    const room = f.op('i64.shr_u', f.op('i64.sub', c64(4096n), distance), c64(Math.log2(bytes)));
-    return {
-      host: f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
-      elements: f.select(known, room, c64(0n)),
-    };
+    const host = s.plainMemory(linear, bytes, write);
+    const room = f.op('i64.sub', c64(4096n), f.op('i64.and', linear, c64(4095n)));
+    const elements = f.op('i64.shr_u', room, c64(Math.log2(bytes)));
+    return { host, elements: f.select(host, elements, c64(0n)) };
   }
 
   /** Repetitions that the budget allows, this one (which is charged already) included, as i64. */
@@ -126,7 +120,7 @@ class StringStep {
   /**
    * Several repetitions at once, upwards in flat segments: `chunk` handles up to `n` elements that lie in one page each of plain memory and
    * says how many it did; a nonzero second answer ends the instruction. The budget is charged for all of them. What is not
-   * done here (devices, code, elements in two pages, the first access to a page) is left to single repetitions. Answers as an i32 whether
+   * done here (devices, code, elements in two pages, faults) is left to single repetitions. Answers as an i32 whether
    * it did anything; then the instruction has its status.
    */
   private inBulk(places: readonly Place[], chunk: (n: Val, hosts: readonly Val[]) => Done): Val {
@@ -149,7 +143,7 @@ class StringStep {
           let n = least(count, allowed);
           const hosts = places.map(({ register, write }) => {
             const base = register === S.RSI ? this.base : s.state64(S.STRING_BASE);
-            const stretch = this.stretch(this.linear(this.offset(register), base), write ? S.TLB_WRITE : S.TLB_READ);
+            const stretch = this.stretch(this.linear(this.offset(register), base), write);
             n = least(n, stretch.elements);
             return stretch.host;
           });

@@ -22,6 +22,8 @@ export const SLOW_WRITE = 0x100,
   SLOW_KNOWN = 0x800;
 
 const PAGE = 4096;
+const INVALID_LOW = Number(S.TLB_INVALID & 0xffff_ffffn),
+  INVALID_HIGH = Number(S.TLB_INVALID >> 32n);
 
 export class MemoryAccess {
   private readonly cpu: Cpu;
@@ -33,16 +35,16 @@ export class MemoryAccess {
   private readonly stagedFrame = [0, 0];
   private readonly stagedHost = [0, 0];
   private stagedOffset = 0;
-  private globals = 0;
-  /** TLB entries that are parts of large pages may exist. */
-  private slices = false;
-  /** By page of linear memory: a TLB entry that allows writes may exist. */
-  private readonly writtenTo = new Uint8Array(1 << 20);
   /** The page with code that was last stored to beside its code, its TLB set (0: none), and its host address: walked, dirty, and RAM. */
   private besideLow = 0;
   private besideHigh = 0;
   private besideSet = 0;
   private besideHost = 0;
+  /** Slots of the code look-aside in use. */
+  private readonly codeSlots = new Uint16Array(S.CODE_TLB_ENTRIES);
+  private codeCount = 0;
+  /** Some of them are parts of large pages. */
+  private codeLarge = false;
 
   constructor(cpu: Cpu) {
     this.cpu = cpu;
@@ -51,67 +53,136 @@ export class MemoryAccess {
 
   // ---- TLB ----
 
-  flush(global: boolean): void {
+  /** Makes everything empty, whatever it holds: for memory that has just become a vCPU's. */
+  reset(): void {
     const { cpu } = this;
+    for (let set = 0; set < 4; set++) this.clear(cpu.base + S.TLB_SETS + set * S.TLB_SET);
     this.besideSet = 0;
-    const keepGlobals = !global && this.globals > 0;
-    const first = cpu.base + S.TLB_SETS;
-    if (!keepGlobals) {
-      this.globals = 0;
-      this.slices = false;
-      cpu.u64.fill(S.TLB_INVALID, first >>> 3, (first + 4 * S.TLB_SET) >>> 3);
-      for (let set = 1; set <= 4; set++) this.clear(first + set * S.TLB_SET - S.TLB_ENTRY);
-    } else
-      for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
-        if ((cpu.u32[(at + S.TLB_FLAGS) >>> 2] & S.TLB_GLOBAL) === 0) this.clear(at);
-    this.flushCode();
-  }
-
-  flushCode(): void {
-    const { cpu } = this;
+    this.codeCount = 0;
     const at = (cpu.base + S.CODE_TLB) >>> 3;
     cpu.u64.fill(S.TLB_INVALID, at, at + (S.CODE_TLB_ENTRIES * S.CODE_TLB_ENTRY) / 8);
   }
 
-  private clear(entry: number): void {
-    this.empty(entry, S.TLB_READ);
-    this.empty(entry, S.TLB_WRITE);
-    this.cpu.u32[(entry + S.TLB_FLAGS) >>> 2] = 0;
-  }
-
-  /** Makes one tag of an entry match nothing. */
-  private empty(entry: number, tag: number): void {
+  /** Drops translations; global ones are kept unless `global`. */
+  flush(global: boolean): void {
     const { cpu } = this;
-    const index = ((entry - cpu.base - S.TLB_SETS) / S.TLB_ENTRY) & (S.TLB_ENTRIES - 1);
-    cpu.u64[(entry + tag) >>> 3] = index === S.TLB_ENTRIES - 1 ? S.TLB_INVALID_LAST : S.TLB_INVALID;
-  }
-
-  /** Drops the translation of the page that holds an address: all entries of it when it is a large one. */
-  flushPage(linear: bigint): void {
+    const log = (cpu.base + S.TLB_LOG) >>> 2;
+    const count = cpu.get32(S.TLB_LOG_COUNT);
+    const all = count > S.TLB_LOG_SIZE;
+    const first = cpu.base + S.TLB_SETS;
+    let kept = 0;
+    // What a full log has lost is found by looking at every entry.
+    for (let i = 0; i < (all ? 3 * S.TLB_ENTRIES : count); i++) {
+      const entry = all ? first + i * S.TLB_ENTRY : cpu.u32[log + i];
+      if (global || (cpu.u32[(entry + S.TLB_FLAGS) >>> 2] & S.TLB_GLOBAL) === 0) this.clear(entry);
+      else if (kept++ < S.TLB_LOG_SIZE) cpu.u32[log + kept - 1] = entry;
+    }
+    cpu.set32(S.TLB_LOG_COUNT, kept);
+    if (kept === 0) cpu.set32(S.TLB_LARGE, 0);
     this.besideSet = 0;
-    const page = Number((linear >> 12n) & 0xffn);
-    for (let set = 0; set < 3; set++) this.clear(this.cpu.base + S.TLB_SETS + set * S.TLB_SET + page * S.TLB_ENTRY);
-    if (this.slices) this.flushSlices(Number(linear & 0xffff_ffffn), Number(linear >> 32n));
     this.flushCode();
   }
 
-  private flushSlices(low: number, high: number): void {
-    const { u32, base } = this.cpu;
-    const first = base + S.TLB_SETS;
-    for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY) {
-      const shift = u32[(at + S.TLB_FLAGS) >>> 2] >>> S.TLB_SHIFT_AT;
-      if (shift > 12 && u32[(at + 4) >>> 2] === high && (u32[at >>> 2] ^ low) >>> shift === 0) this.clear(at);
+  /** Every entry that may hold something. */
+  private eachFilled(visit: (entry: number) => void): void {
+    const { cpu } = this;
+    const log = (cpu.base + S.TLB_LOG) >>> 2;
+    const count = cpu.get32(S.TLB_LOG_COUNT);
+    if (count <= S.TLB_LOG_SIZE) for (let i = 0; i < count; i++) visit(cpu.u32[log + i]);
+    else {
+      const first = cpu.base + S.TLB_SETS;
+      for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY) visit(at);
     }
+  }
+
+  flushCode(): void {
+    const { cpu } = this;
+    const first = (cpu.base + S.CODE_TLB) >>> 2;
+    for (let i = 0; i < this.codeCount; i++) this.emptyCode(first + this.codeSlots[i] * (S.CODE_TLB_ENTRY >>> 2));
+    this.codeCount = 0;
+    this.codeLarge = false;
+  }
+
+  private emptyCode(at: number): void {
+    this.cpu.u32[at] = INVALID_LOW;
+    this.cpu.u32[at + 1] = INVALID_HIGH;
+  }
+
+  /** Puts the table of a page of code, whose translation was walked last, into the code look-aside. */
+  enterCode(low: number, high: number, mode: number, table: number): void {
+    const { u32, base } = this.cpu;
+    const slot = ((low >>> 12) + (mode << 3)) & (S.CODE_TLB_ENTRIES - 1);
+    const at = (base + S.CODE_TLB + slot * S.CODE_TLB_ENTRY) >>> 2;
+    if (u32[at + 1] === INVALID_HIGH) this.codeSlots[this.codeCount++] = slot;
+    u32[at] = ((low & ~(PAGE - 1)) | mode) >>> 0;
+    u32[at + 1] = high;
+    u32[at + 2] = table;
+    if (this.walk.pageShift > 12) this.codeLarge = true;
+  }
+
+  private clear(entry: number): void {
+    const { u32 } = this.cpu;
+    const at = entry >>> 2;
+    // See {@link S.TLB_INVALID}: page 0 belongs into the first entry.
+    const first = (entry - this.cpu.base - S.TLB_SETS) % S.TLB_SET === 0;
+    u32[at] = u32[at + 2] = first ? INVALID_LOW : 0;
+    u32[at + 1] = u32[at + 3] = first ? INVALID_HIGH : 0;
+    u32[at + 5] = 0;
+  }
+
+  /** Empties an entry that stays in the log. */
+  private drop(entry: number): void {
+    const logged = this.cpu.u32[(entry + S.TLB_FLAGS) >>> 2] & S.TLB_LOGGED;
+    this.clear(entry);
+    this.cpu.u32[(entry + S.TLB_FLAGS) >>> 2] = logged;
+  }
+
+  private emptyWrite(entry: number): void {
+    const { u32 } = this.cpu;
+    const at = entry >>> 2;
+    const first = (entry - this.cpu.base - S.TLB_SETS) % S.TLB_SET === 0;
+    u32[at + 2] = first ? INVALID_LOW : 0;
+    u32[at + 3] = first ? INVALID_HIGH : 0;
+  }
+
+  /** Drops the translation of the page that holds an address (halves): all entries of it when it is a large one. */
+  flushPage(low: number, high: number): void {
+    const { cpu } = this;
+    const index = ((low >>> 12) & (S.TLB_ENTRIES - 1)) * S.TLB_ENTRY;
+    for (let set = 0; set < 3; set++) this.drop(cpu.base + S.TLB_SETS + set * S.TLB_SET + index);
+    if (cpu.get32(S.TLB_LARGE) !== 0) this.flushSlices(low, high);
+    this.besideSet = 0;
+    this.flushCodePage(low, high);
+  }
+
+  private flushCodePage(low: number, high: number): void {
+    if (this.codeLarge) {
+      this.flushCode();
+      return;
+    }
+    const { u32, base } = this.cpu;
+    for (let i = 0; i < this.codeCount; i++) {
+      const at = (base + S.CODE_TLB + this.codeSlots[i] * S.CODE_TLB_ENTRY) >>> 2;
+      if (u32[at + 1] !== high || (u32[at] ^ low) >>> 12 !== 0) continue;
+      this.emptyCode(at);
+      this.codeSlots[i--] = this.codeSlots[--this.codeCount];
+    }
+  }
+
+  private flushSlices(low: number, high: number): void {
+    const { u32 } = this.cpu;
+    this.eachFilled((at) => {
+      const shift = u32[(at + S.TLB_FLAGS) >>> 2] >>> S.TLB_SHIFT_AT;
+      if (shift > 12 && u32[(at + 4) >>> 2] === high && (u32[at >>> 2] ^ low) >>> shift === 0) this.drop(at);
+    });
   }
 
   /** A page gained decoded code: writes to it must take the slow path from now on. */
   protect(host: number): void {
-    const { cpu } = this;
-    if (this.writtenTo[host >>> 12] === 0) return;
-    this.writtenTo[host >>> 12] = 0;
-    const first = cpu.base + S.TLB_SETS;
-    for (let at = first; at < first + 3 * S.TLB_SET; at += S.TLB_ENTRY)
-      if (cpu.u32[(at + S.TLB_HOST) >>> 2] === host) this.empty(at, S.TLB_WRITE);
+    const { u32 } = this.cpu;
+    this.eachFilled((at) => {
+      if (u32[(at + S.TLB_HOST) >>> 2] === host) this.emptyWrite(at);
+    });
   }
 
   private fill(low: number, high: number, host: number, read: boolean, write: boolean): void {
@@ -126,14 +197,18 @@ export class MemoryAccess {
       cpu.u32[at + 1] = high;
     }
     if (write) {
-      this.writtenTo[host >>> 12] = 1;
+      cpu.code.noteWritable(host);
       cpu.u32[at + 2] = tagLow;
       cpu.u32[at + 3] = high;
-    } else this.empty(entry, S.TLB_WRITE);
+    } else this.emptyWrite(entry);
     cpu.u32[at + 4] = host;
-    cpu.u32[at + 5] = (walk.global ? S.TLB_GLOBAL : 0) | (walk.pageShift << S.TLB_SHIFT_AT);
-    if (walk.global) this.globals++;
-    if (walk.pageShift > 12) this.slices = true;
+    if ((cpu.u32[at + 5] & S.TLB_LOGGED) === 0) {
+      const count = cpu.get32(S.TLB_LOG_COUNT);
+      if (count < S.TLB_LOG_SIZE) cpu.u32[((cpu.base + S.TLB_LOG) >>> 2) + count] = entry;
+      cpu.set32(S.TLB_LOG_COUNT, count + 1);
+    }
+    cpu.u32[at + 5] = (walk.global ? S.TLB_GLOBAL : 0) | S.TLB_LOGGED | (walk.pageShift << S.TLB_SHIFT_AT);
+    if (walk.pageShift > 12) cpu.set32(S.TLB_LARGE, 1);
   }
 
   /** TLB set of the access now made: the processor's own accesses have the supervisor's rights without EFLAGS.AC. */

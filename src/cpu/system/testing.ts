@@ -8,8 +8,9 @@ import type { CpuModel, PhysicalMemory, TrapOwner, TrapSink } from '../ports.ts'
 import * as S from '../state.ts';
 
 const CPU_BASE = 0x1_0000,
-  CODE_BASE = 0x4_0000,
+  CODE_BASE = 0x8_0000,
   CODE_BYTES = 0x10_0000,
+  FRAME_TABLE = 0x18_0000,
   RAM_BASE = 0x20_0000,
   RAM_BYTES = 0x20_0000;
 
@@ -60,10 +61,14 @@ export class Bench {
     const { memory, log } = this;
     const physical: PhysicalMemory = {
       memory,
+      frameTable: FRAME_TABLE,
+      frameTableLength: RAM_BYTES >>> 12,
       page: (frame) => (frame < RAM_BYTES >>> 12 ? RAM_BASE + frame * 4096 : 0),
       mmioRead: (_address, size) => (size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1),
       mmioWrite: () => {},
     };
+    for (let frame = 0; frame < RAM_BYTES >>> 12; frame++)
+      this.view.setUint32(FRAME_TABLE + frame * 4, (RAM_BASE >>> 12) + frame, true);
     const traps: TrapSink = {
       hypercall: () => 'next',
       cpuid: (_cpu, leaf, subleaf, out) => out.set([leaf, subleaf, 0x33, 0x44]),

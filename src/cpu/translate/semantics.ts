@@ -210,6 +210,9 @@ export class TranslatorSemantics extends InterpreterSemantics {
   override routine(): void {
     this.exit(this.ripAt(this.at), status.INTERPRET, this.ahead + 1);
   }
+  override plainMemory(): Val {
+    throw new Error('only the interpreter walks page tables on behalf of a meaning');
+  }
   override finished(): void {
     throw new Error('repeated string instructions are left to the interpreter');
   }

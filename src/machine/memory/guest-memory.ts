@@ -1,7 +1,7 @@
 /**
  * Guest-physical memory: page frames in one linear memory and the table that maps guest frame numbers to them.
  *
- * Linear memory holds, in this order: a reserved page, the vCPU state blocks, the code cache, page frames. A frame is named by its page index
+ * Linear memory holds, in this order: a reserved page, the vCPU state blocks, the table of guest frames below 4 GiB, the code cache, page frames. A frame is named by its page index
  * in linear memory (byte address >> 12), so index 0 means "nothing there".
  */
 import type { Gfn } from '../../base/int.ts';
@@ -14,6 +14,8 @@ const WASM_PAGE = 65536;
 const LIMIT_BYTES = 65535 * WASM_PAGE;
 /** Set in a p2m entry whose frame the guest may only read. */
 const READ_ONLY = 0x8000_0000;
+/** Guest frames below 4 GiB. */
+const LOW_FRAMES = 1 << 20;
 
 /** Index of a 4 KiB frame in linear memory; 0 is none. */
 export type Frame = number;
@@ -40,6 +42,8 @@ export class GuestMemory implements PhysicalMemory {
   readonly cpuBase = WASM_PAGE;
   readonly codeBase: number;
   readonly codeBytes: number;
+  readonly frameTable: number;
+  readonly frameTableLength = LOW_FRAMES;
   devices: DeviceSpace = {
     mmioRead: (_address, size) => (size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1),
     mmioWrite: () => {},
@@ -55,7 +59,8 @@ export class GuestMemory implements PhysicalMemory {
   private readonly high = new Map<number, number>();
 
   constructor(layout: MemoryLayout) {
-    this.codeBase = this.cpuBase + roundUp(layout.cpuBytes, WASM_PAGE);
+    this.frameTable = this.cpuBase + roundUp(layout.cpuBytes, WASM_PAGE);
+    this.codeBase = this.frameTable + LOW_FRAMES * 4;
     this.codeBytes = roundUp(layout.codeBytes, WASM_PAGE);
     const frameBase = this.codeBase + this.codeBytes;
     const total = frameBase + roundUp(layout.frames * PAGE_SIZE, WASM_PAGE);
@@ -66,7 +71,7 @@ export class GuestMemory implements PhysicalMemory {
     this.firstFrame = frameBase >>> PAGE_SHIFT;
     this.lastFrame = this.firstFrame + layout.frames;
     this.nextFrame = this.firstFrame;
-    this.low = new Uint32Array(1 << 20);
+    this.low = new Uint32Array(this.memory.buffer, this.frameTable, LOW_FRAMES);
   }
 
   /** A zeroed frame, or 0 when memory is exhausted. */

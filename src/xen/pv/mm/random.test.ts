@@ -23,7 +23,9 @@ function dangerous(guest: RandomGuest): string[] {
     const first = cpu.base + STATE.TLB_SETS;
     for (let at = first; at < first + 3 * STATE.TLB_SET; at += STATE.TLB_ENTRY) {
       const tag = cpu.u64[(at + STATE.TLB_WRITE) >>> 3];
-      if (tag === STATE.TLB_INVALID || tag === STATE.TLB_INVALID_LAST) continue;
+      // Page 0 belongs into the first entry of a set; elsewhere 0 is an empty tag.
+      const isFirst = (at - first) % STATE.TLB_SET === 0;
+      if (tag === (isFirst ? STATE.TLB_INVALID : 0n)) continue;
       const slot = mm.slotOfFrame(cpu.u32[(at + STATE.TLB_HOST) >>> 2] >>> 12);
       const type = slot === f.NO_SLOT ? -1 : mm.frames.type[slot];
       const table = type >= f.TYPE_L1 && type <= f.TYPE_SEG_DESC && mm.frames.typeCount[slot] > 0;
