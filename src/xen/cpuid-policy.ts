@@ -24,6 +24,9 @@ const dependants: Readonly<Record<string, string>> = {
   APIC: 'x2APIC TSC_DEADLINE',
 };
 
+/** What only translated guests have: paging and modes of their own, platform devices (`xen:public/arch-x86/cpufeatureset.h`, letters S and H). */
+const TRANSLATED_ONLY = 'VME PSE MTRR PGE PSE36 x2APIC TSC_DEADLINE SMEP SMAP UMIP PAGE1GB';
+
 const key = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 /** Other spellings used in domain configuration files. */
 const aliases: Readonly<Record<string, string>> = {
@@ -55,6 +58,16 @@ export class CpuidPolicy {
       this.features.delete(name);
       for (const dependant of (dependants[name] ?? '').split(' ')) if (dependant !== '') this.set(dependant, false);
     }
+  }
+
+  /** What of this a PV guest sees. 32-bit ones have neither long mode nor, on Intel processors, SYSCALL. */
+  forPv(width: 32 | 64): CpuidPolicy {
+    const policy = new CpuidPolicy();
+    policy.features.clear();
+    for (const name of this.features) policy.features.add(name);
+    for (const name of TRANSLATED_ONLY.split(' ')) policy.set(name, false);
+    if (width === 32) for (const name of ['LM', 'SYSCALL']) policy.set(name, false);
+    return policy;
   }
 
   /** The bits of one feature word. */

@@ -77,3 +77,19 @@ test('CpuidPolicy.configure: switches features with their dependants, refuses wh
   assert.throws(() => policy.configure('host,nonsense=1'), /nonsense/);
   assert.throws(() => policy.configure('guest'), /host/);
 });
+
+test('CPUID of PV guests: what belongs to paging and platforms of translated guests is hidden', () => {
+  const policy = new CpuidPolicy();
+  const names = ['PSE', 'PGE', 'VME', 'MTRR', 'SMEP', 'SMAP', 'PAGE1GB', 'x2APIC'];
+  for (const width of [32, 64] as const) {
+    const pv = policy.forPv(width);
+    assert.deepEqual(
+      names.filter((name) => pv.has(name)),
+      [],
+    );
+    assert.ok(pv.has('SSE2') && pv.has('NX'));
+    assert.equal(pv.has('LM'), width === 64);
+    assert.equal(pv.has('SYSCALL'), width === 64);
+  }
+  assert.ok(names.every((name) => policy.has(name)));
+});

@@ -25,7 +25,7 @@ export class PvDomain {
     this.domain = domain;
     this.width = width;
     this.mm = new PvMemory(domain, width);
-    this.policy = policy;
+    this.policy = policy.forPv(width);
     this.msrs = new PvMsrs(this, policy);
   }
 
