@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { PvhGuest } from '../support/pvh-guest.ts';
+import { ConsoleGuest } from '../support/console-guest.ts';
 
 const folder = new URL('../../bench/guests/', import.meta.url);
 
@@ -19,7 +19,7 @@ for (const bits of [32, 64]) {
   test(`bench${bits}.elf: interpreted and translated code execute the same instructions`, () => {
     const file = fileURLToPath(new URL(`bench${bits}.elf`, folder));
     const [first, second] = (['interpret', 'auto'] as const).map((engine) => {
-      const guest = new PvhGuest(file, { memoryMib: 64, cmdline: 'div=1000', machine: { engine } });
+      const guest = new ConsoleGuest(file, { memoryMib: 64, cmdline: 'div=1000', machine: { engine } });
       guest.run(10);
       const { scheduler, time } = guest.control.machine;
       return [scheduler.instructions, time.now()];
@@ -29,7 +29,7 @@ for (const bits of [32, 64]) {
 
   test(`bench${bits}.elf: every workload gives the checksum of the README`, () => {
     const file = fileURLToPath(new URL(`bench${bits}.elf`, folder));
-    const guest = new PvhGuest(file, { memoryMib: 64, cmdline: 'div=1000' });
+    const guest = new ConsoleGuest(file, { memoryMib: 64, cmdline: 'div=1000' });
     let debug = '';
     guest.control.onDebugOutput((bytes) => {
       debug += Buffer.from(bytes).toString('latin1');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
-import { PvhGuest } from '../support/pvh-guest.ts';
+import { ConsoleGuest } from '../support/console-guest.ts';
 
 const GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin';
 const PROMPT = 'grub> ';
@@ -12,7 +12,7 @@ test('GRUB as a PVH guest reaches its prompt, answers commands and powers off', 
     context.skip('grub-xen-host is not installed');
     return;
   }
-  const grub = new PvhGuest(GRUB, { memoryMib: 128 });
+  const grub = new ConsoleGuest(GRUB, { memoryMib: 128 });
   let at = grub.expect(PROMPT, 0, 5);
   assert.match(grub.console, /Welcome to GRUB!/);
   assert.match(grub.console, /GNU GRUB {2}version 2\./);

@@ -1,114 +1,29 @@
-/**
- * Debian's kernel, unmodified, as a PVH guest with BusyBox. Runs when `node tools/fetch-linux.ts` has downloaded both, or when
- * XENOLITH_LINUX names a folder with a kernel `vmlinuz` and a static `busybox`.
- */
+/** Debian's kernel as a PVH guest with BusyBox (tests/support/linux.ts tells where they come from). */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { ensureBuilt } from '../../tools/build.ts';
-import { makeCpio } from '../support/make-cpio.ts';
+import { test } from 'node:test';
+import { type Boot, boot, finished, prepareLinux, skip } from '../support/linux.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const linux = process.env['XENOLITH_LINUX'] ?? join(root, '.cache', 'linux');
-const available = ['vmlinuz', 'busybox'].every((name) => existsSync(join(linux, name)));
-const skip = available ? false : 'no kernel: run `node tools/fetch-linux.ts`, or set XENOLITH_LINUX';
-
-const INIT = `#!/bin/sh
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-echo "nproc: $(nproc)"
-online() { echo $1 > /sys/devices/system/cpu/cpu1/online; echo "online: $(cat /sys/devices/system/cpu/online)"; }
-case " $(cat /proc/cmdline) " in
-*" do=replug "*) online 0; online 1; online 0; online 1; grep timer /proc/interrupts;;
-*" do=shell "*) setsid sh -c 'exec sh < /dev/hvc0 > /dev/hvc0 2>&1';;
-esac
-poweroff -f
-`;
-const APPLETS = ['sh', 'mount', 'nproc', 'cat', 'grep', 'setsid', 'poweroff'];
-
-let folder = '';
-
-before(async () => {
-  if (!available) return;
-  await ensureBuilt();
-  folder = mkdtempSync(join(tmpdir(), 'xenolith-linux-'));
-  const directory = 0o40755;
-  writeFileSync(
-    join(folder, 'initrd'),
-    makeCpio([
-      ...['bin', 'dev', 'proc', 'sys'].map((name) => ({ name, mode: directory })),
-      { name: 'dev/console', mode: 0o20600, device: [5, 1] },
-      { name: 'bin/busybox', mode: 0o100755, data: readFileSync(join(linux, 'busybox')) },
-      ...APPLETS.map((name) => ({ name: `bin/${name}`, mode: 0o120777, data: 'busybox' })),
-      { name: 'init', mode: 0o100755, data: INIT },
-    ]),
-  );
-});
-after(() => {
-  if (folder !== '') rmSync(folder, { recursive: true });
-});
-
-interface Boot {
-  readonly status: number | null;
-  /** Console. */
-  readonly output: string;
-  /** Standard error: Xen's console and the messages of the command. */
-  readonly errors: string;
-}
-
-const text = (pieces: readonly Buffer[]): string => Buffer.concat(pieces).toString('latin1').replaceAll('\r', '');
-
-function boot(vcpus: number, cmdline: string, args: readonly string[] = [], typed?: string): Promise<Boot> {
-  return new Promise((done, reject) => {
-    const child = spawn(
-      process.execPath,
-      [
-        ...[join(root, 'bin', 'xenolith.mjs'), 'run', join(linux, 'vmlinuz'), '--module', join(folder, 'initrd')],
-        ...['--memory', '256', '--vcpus', String(vcpus), '--cmdline', `console=hvc0 ${cmdline}`, ...args],
-      ],
-      { stdio: ['pipe', 'pipe', 'pipe'], timeout: 300_000 },
-    );
-    const pieces: Buffer[] = [];
-    const errors: Buffer[] = [];
-    child.stdout.on('data', (piece: Buffer) => pieces.push(piece));
-    child.stderr.on('data', (piece: Buffer) => errors.push(piece));
-    child.on('error', reject);
-    child.on('close', (status) => done({ status, output: text(pieces), errors: text(errors) }));
-    child.stdin.end(typed ?? '');
-  });
-}
-
-function finished({ status, output, errors }: Boot, vcpus: number): void {
-  assert.match(output, new RegExp(`^nproc: ${vcpus}$`, 'm'), output + errors);
-  assert.doesNotMatch(output, /BUG:|WARNING:|Call Trace|rcu.*stall/);
-  assert.match(output, /reboot: System halted\n$/);
-  assert.equal(status, 0);
-}
+prepareLinux();
 
 test('Linux: boots with one vCPU to a shell on hvc0 that answers, and powers off', { skip }, async () => {
-  const result = await boot(1, 'quiet do=shell', ['--input'], 'echo answer $((6 * 7))\npoweroff -f\n');
+  const result = await boot('pvh', 1, 'quiet do=shell', ['--input'], 'echo answer $((6 * 7))\npoweroff -f\n');
   finished(result, 1);
   assert.match(result.output, /^answer 42$/m);
 });
 
 test('Linux: takes a vCPU offline and online again', { skip }, async () => {
-  const result = await boot(2, 'do=replug');
+  const result = await boot('pvh', 2, 'do=replug');
   finished(result, 2);
   assert.deepEqual(result.output.match(/^online: .*/gm), ['online: 0', 'online: 0-1', 'online: 0', 'online: 0-1']);
   assert.match(result.output, /Booting kernel on Xen PVH/);
   assert.match(result.output, /xen-percpu +-virq +timer1$/m);
 });
 
-test('Linux: brings up sixteen vCPUs', { skip }, async () => finished(await boot(16, 'quiet'), 16));
+test('Linux: brings up sixteen vCPUs', { skip }, async () => finished(await boot('pvh', 16, 'quiet'), 16));
 
 test('Linux: every engine gives the same run', { skip }, async () => {
   const run = (engine: string): Promise<Boot> =>
-    boot(2, 'earlyprintk=xen', ['--engine', engine, '--timeout', '0.5', '--json']);
+    boot('pvh', 2, 'earlyprintk=xen', ['--engine', engine, '--timeout', '0.5', '--json']);
   const interpreted = await run('interpret');
   assert.match(interpreted.output, /"instructions": "\d{8,}"/);
   assert.match(interpreted.errors, /Booting kernel on Xen PVH/);

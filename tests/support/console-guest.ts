@@ -1,29 +1,32 @@
-/** A PVH guest run through the library: its console as text, and keys typed at it. */
+/** A PVH or PV guest run through the library: its console as text, and keys typed at it. */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { buildInterpreter } from '../../src/cpu/interpret/build.ts';
-import { buildPvh, launch, openKernel, type Services } from '../../src/toolstack/index.ts';
+import { buildPv, buildPvh, launch, openKernel, ramBytes, type Services } from '../../src/toolstack/index.ts';
 import { Control, type MachineConfig, type Stop } from '../../src/xen/index.ts';
 
 const MIB = 1024 * 1024;
 let interpreter: Uint8Array<ArrayBuffer> | undefined;
 
 export interface GuestOptions {
+  /** `pvh` when left out. */
+  readonly type?: 'pv' | 'pvh';
   readonly memoryMib: number;
   readonly vcpus?: number;
   readonly cmdline?: string;
   readonly machine?: Partial<MachineConfig>;
 }
 
-export class PvhGuest {
+export class ConsoleGuest {
   readonly control: Control;
   /** All that the guest wrote so far, as Latin-1. */
   console = '';
   private readonly services: Services;
 
-  constructor(file: string, { memoryMib, vcpus = 1, cmdline, machine = {} }: GuestOptions) {
+  constructor(file: string, { type = 'pvh', memoryMib, vcpus = 1, cmdline, machine = {} }: GuestOptions) {
     interpreter ??= buildInterpreter();
-    const image = buildPvh({
+    const build = type === 'pv' ? buildPv : buildPvh;
+    const image = build({
       kernel: openKernel(readFileSync(file), () => undefined),
       memoryMib,
       vcpus,
@@ -31,11 +34,10 @@ export class PvhGuest {
       modules: [],
       ...(cmdline === undefined ? {} : { cmdline }),
     });
-    const populated = image.populate.reduce((sum, range) => sum + range.size, 0);
     this.control = new Control({
       type: image.type,
       maxVcpus: vcpus,
-      maxMemory: populated + MIB,
+      maxMemory: ramBytes(image) + MIB,
       interpreter,
       ...machine,
     });
