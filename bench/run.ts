@@ -7,6 +7,7 @@ import { findMachines, root } from './machines.ts';
 import { type Measured, measureSpeed, measureStart } from './measure.ts';
 import { HELP, type Options, parseOptions, UsageError } from './options.ts';
 import { mistakes, type Report, show } from './report.ts';
+import { measureVcpus, type Shared, showVcpus } from './vcpus.ts';
 import type { Bits } from './workloads.ts';
 
 const note = (text: string): void => console.error(`bench: ${text}`);
@@ -38,6 +39,14 @@ async function bench(options: Options): Promise<number> {
     : 0;
 }
 
+async function vcpus(options: Options): Promise<number> {
+  const found: Partial<Record<Bits, Shared[]>> = {};
+  for (const bits of options.bits) found[bits] = await measureVcpus(bits, options, note);
+  if (options.json) console.log(JSON.stringify({ div: options.div, runs: options.runs, guests: found }, null, 2));
+  else console.log(options.bits.map((bits) => showVcpus(bits, options.div, found[bits]!)).join('\n\n'));
+  return options.bits.every((bits) => found[bits]!.length === 4) ? 0 : 1;
+}
+
 async function main(): Promise<number> {
   let options: Options | undefined;
   try {
@@ -52,7 +61,7 @@ async function main(): Promise<number> {
     return 0;
   }
   await ensureBuilt();
-  return bench(options);
+  return options.vcpus ? vcpus(options) : bench(options);
 }
 
 process.exitCode = await main();
