@@ -128,6 +128,7 @@ export class PvMemory {
   /** Nobody refers to a frame any more. */
   private free(slot: number): void {
     const { frames } = this;
+    this.tlbs.flushAll();
     // The guest gave up a page of the hypervisor's: it cannot map it any more, and that is all.
     if ((frames.flags[slot] & f.SPECIAL) !== 0) return;
     const frame = frames.frame[slot];
@@ -137,7 +138,6 @@ export class PvMemory {
     frames.clear(slot);
     this.memory.freePage(frame);
     this.domain.p2m.totalPages--;
-    this.tlbs.flushAll();
   }
 
   /** Makes a page of the hypervisor's known to the guest: it may map it, also writable. Its machine frame number. */

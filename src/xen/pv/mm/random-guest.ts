@@ -28,6 +28,8 @@ export class RandomGuest {
   readonly t: PvTestMachine;
   readonly draw: Draw;
   readonly window = new Uint8Array(WINDOW_SIZE);
+  /** The operation just done tried to keep a translation that it should have lost. */
+  attacked = false;
   private at = 0;
 
   constructor(width: 32 | 64, seed: number) {

@@ -4,7 +4,7 @@ import * as m from '../../../abi/xen/memory.ts';
 import * as abi from '../../../abi/xen/mmu.ts';
 import { u32, ulong } from '../../../abi/xen/struct.ts';
 import * as x from '../../../abi/xen/xen.ts';
-import { P } from './entries.ts';
+import { frameOf, P } from './entries.ts';
 import * as f from './frame-table.ts';
 import type { RandomGuest } from './random-guest.ts';
 
@@ -149,7 +149,7 @@ function findMapping(guest: RandomGuest, handle: number): bigint | undefined {
     if (mm.frames.type[slot] !== f.TYPE_L1 || mm.frames.typeCount[slot] === 0) continue;
     for (let index = 0; index < 128; index++) {
       const [low, high] = mm.entryAt(slot, index);
-      if ((low & P) === 0 || (low >>> 12) + (high & 0xf_ffff) * 2 ** 20 !== mfn) continue;
+      if ((low & P) === 0 || frameOf(low, high) !== mfn) continue;
       if ((flags & g.GNTMAP_contains_pte) !== 0) return (BigInt(mm.frames.mfnOf(slot)) << 12n) + BigInt(index * 8);
       const linear = BigInt(index) << 12n;
       if (mm.linear.tableOf(mm.roots.current(guest.t.vcpu), linear) === slot) return linear;
@@ -246,12 +246,44 @@ const plant: Operation = (guest) => {
 
 /** The guest reads and writes memory, which fills its TLB. */
 const touch: Operation = (guest) => {
-  const { cpu } = guest.vcpu().vcpu;
-  const one = new Uint8Array(1);
+  const { id } = guest.vcpu().vcpu;
   for (let i = 0; i < 4; i++) {
     const linear = guest.linear();
-    if (guest.chance(50)) cpu.tryReadLinear(linear, one);
-    else cpu.tryWriteLinear((linear & ~0xfffn) | 0x800n, Uint8Array.of(guest.draw(256)));
+    if (guest.chance(50)) guest.t.touch(linear, undefined, id);
+    else guest.t.touch((linear & ~0xfffn) | 0x800n, guest.draw(256), id);
+  }
+};
+
+/** The guest writes a page, takes its mappings away without a flush, and makes it a table or gives it up: could it still write it? */
+const attack: Operation = (guest) => {
+  const { t } = guest;
+  const { frames } = t.mm;
+  const linear = BigInt(guest.draw(112)) << 12n;
+  const table = t.mm.linear.tableOf(t.mm.roots.current(t.vcpu), linear);
+  if (table === f.NO_SLOT || !t.touch(linear | 0x800n, 0)) return;
+  const [low, high] = t.mm.entryAt(table, Number(linear >> 12n) & 511);
+  const mfn = frameOf(low, high);
+  for (let slot = 0; slot < frames.size; slot++) {
+    if (frames.type[slot] !== f.TYPE_L1 || frames.typeCount[slot] === 0) continue;
+    for (let index = 0; index < 512; index++) {
+      const entry = t.mm.entryAt(slot, index);
+      if ((entry[0] & P) === 0 || frameOf(entry[0], entry[1]) !== mfn) continue;
+      guest.begin();
+      const ptr = (BigInt(frames.mfnOf(slot)) << 12n) | BigInt(index * 8);
+      guest.call(t.vcpu, x.__HYPERVISOR_mmu_update, [guest.arg(abi.mmu_update, { ptr, val: 0n }), 1n, 0n, SELF]);
+    }
+  }
+  guest.begin();
+  guest.attacked = true;
+  if (guest.chance(70)) {
+    if (frames.slotOf(mfn) !== f.NO_SLOT && guest.chance(80)) t.mm.bytes(mfn).fill(0);
+    const cmd = guest.pick([abi.MMUEXT_PIN_L1_TABLE, abi.MMUEXT_PIN_L2_TABLE, abi.MMUEXT_PIN_L4_TABLE]);
+    const list = guest.arg(abi.mmuext_op, { cmd, arg1: BigInt(mfn), arg2: 0n });
+    guest.call(t.vcpu, x.__HYPERVISOR_mmuext_op, [list, 1n, 0n, SELF]);
+  } else {
+    const list = { ...reservationOf(guest, 0), extent_start: guest.arg(ulong, BigInt(mfn)) };
+    const at = guest.arg(m.xen_memory_reservation, list);
+    guest.call(t.vcpu, x.__HYPERVISOR_memory_op, [BigInt(m.XENMEM_decrease_reservation), at]);
   }
 };
 
@@ -295,13 +327,14 @@ const OPERATIONS: readonly (readonly [weight: number, operation: Operation])[] =
   [8, fault],
   [14, fill],
   [2, plant],
+  [2, attack],
   [8, touch],
   [2, hold],
   [2, event],
 ];
 const TOTAL = OPERATIONS.reduce((sum, [weight]) => sum + weight, 0);
 
-/** One random operation; its name. */
+/** One random operation. */
 export function step(guest: RandomGuest): void {
   guest.begin();
   let at = guest.draw(TOTAL);

@@ -1,6 +1,6 @@
 /** A PV machine for tests of memory management: its kernel's first pages mapped from address 0, its processor walking its tables, no code running. */
 import { encode, type Type } from '../../../abi/xen/struct.ts';
-import { STATE } from '../../../cpu/index.ts';
+import { GuestFault, STATE } from '../../../cpu/index.ts';
 import type { Domain } from '../../domain.ts';
 import { HypercallContext, type Result } from '../../hypercall.ts';
 import { XenMachine } from '../../machine.ts';
@@ -97,6 +97,21 @@ export class PvTestMachine {
   poke(mfn: number, index: number, value: bigint): void {
     const bytes = this.mm.bytes(mfn);
     new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(index * 8, value, true);
+  }
+
+  /** The guest writes a byte, or reads one, through its processor's TLB; false when that faults. */
+  touch(linear: bigint, value?: number, vcpu = 0): boolean {
+    const cpu = this.machine.cpus[vcpu];
+    try {
+      if (value === undefined) cpu.readLinear8(linear);
+      else cpu.writeLinear8(linear, value);
+      return true;
+    } catch (fault) {
+      if (fault instanceof GuestFault) return false;
+      throw fault;
+    } finally {
+      cpu.mem.endRoutine();
+    }
   }
 
   /** One hypercall. A continuation is followed to its end, at most 100000 times. */
