@@ -61,14 +61,25 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
 /** (cpu, kind, a, b): stores the flags of an operation that translated code left for later. */
 const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
   const { index, body: f } = m.define([I32, I32, I64, I64], []);
-  for (const operation of flagOperations)
-    for (const width of FLAG_WIDTHS)
-      f.if(f.op('i32.eq', f.param(1), c32(flagKind(operation, width))), () => {
-        const s = new InterpreterSemantics(f, instructionPlan().variants[OP_CALL + 1]!, imports);
-        s.width = width;
-        operation.flags(s, f.param(2), f.param(3));
-        f.return();
-      });
+  const kinds = flagOperations
+    .flatMap((operation) => FLAG_WIDTHS.map((width) => ({ operation, width, kind: flagKind(operation, width) })))
+    .sort((x, y) => x.kind - y.kind);
+  const among = (from: number, to: number): void => {
+    const half = (from + to) >> 1;
+    if (to - from > 1) {
+      f.if(
+        f.op('i32.lt_u', f.param(1), c32(kinds[half].kind)),
+        () => among(from, half),
+        () => among(half, to),
+      );
+      return;
+    }
+    const s = new InterpreterSemantics(f, instructionPlan().variants[OP_CALL + 1]!, imports);
+    s.width = kinds[from].width;
+    kinds[from].operation.flags(s, f.param(2), f.param(3));
+    f.release();
+  };
+  among(0, kinds.length);
   return index;
 };
 

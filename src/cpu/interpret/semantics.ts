@@ -218,16 +218,29 @@ export class InterpreterSemantics extends Emitter {
     this.faultRecorded(f.call(this.imports.segment, [this.cpu, number, f.op('i32.wrap_i64', offset), descriptor], I32));
   }
 
+  /** TLB entry for an address, and how far the address lies behind the page that is in it. */
+  protected lookUp(linear: Val, tagAt: number): { entry: Val; distance: Val; tag: Val } {
+    const { f } = this;
+    const index = f.op(
+      'i32.and',
+      f.op('i32.shr_u', f.op('i32.wrap_i64', linear), c32(7)),
+      c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY),
+    );
+    const entry = f.op('i32.add', this.state32(S.TLB), index);
+    const tag = f.load('i64.load', entry, tagAt);
+    return { entry, distance: f.op('i64.sub', linear, tag), tag };
+  }
+
   /** Host address for an access, through the TLB; leaves the handler when it faults. */
   host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update', stack = false): Val {
     const { f } = this;
-    const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
-    const hit = f.op('i64.le_u', distance, c64(4096 - bytes));
+    const { entry, distance, tag } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
+    // The unlikely case first, and the address from what is there anyway: that is how the compiler makes the best of it.
+    const miss = f.op('i64.gt_u', distance, c64(4096 - bytes));
     return f.either(
-      hit,
-      () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
+      miss,
       () => {
-        this.setState64(S.SLOW_LINEAR, linear);
+        this.setState64(S.SLOW_LINEAR, f.op('i64.add', distance, tag));
         const descriptor =
           bytes | (kind === 'write' ? SLOW_WRITE : kind === 'update' ? SLOW_UPDATE : 0) | this.slowBits(stack);
         this.synchronise();
@@ -235,6 +248,7 @@ export class InterpreterSemantics extends Emitter {
         f.if(f.op('i32.eqz', at), () => this.stop());
         return at;
       },
+      () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
       I32,
     );
   }
@@ -262,15 +276,6 @@ export class InterpreterSemantics extends Emitter {
       },
       I32,
     );
-  }
-
-  /** TLB entry for a linear address in the current set, and how far the address is above the entry's tag. */
-  private lookUp(linear: Val, tag: number): { entry: Val; distance: Val } {
-    const { f } = this;
-    const shifted = f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(7n)));
-    const index = f.op('i32.and', shifted, c32((S.TLB_ENTRIES - 1) * S.TLB_ENTRY));
-    const entry = f.op('i32.add', this.state32(S.TLB), index);
-    return { entry, distance: f.op('i64.sub', linear, f.load('i64.load', entry, tag)) };
   }
 
   /** After a store: hands a staged write over. */

@@ -183,11 +183,10 @@ class RegionWriter {
     return true;
   }
 
-  private indirect(target: Val): boolean {
+  private indirect(distance: Val): boolean {
     const { f, s } = this;
     if (!this.returns || this.blocks[this.current - 1].instructions.at(-1)!.row.name !== 'RET') return false;
-    const distance = f.op('i64.sub', target, s.pageIp);
-    f.if(f.op('i64.ge_u', distance, c64(4096)), () => s.exit(target, status.JUMPED));
+    f.if(f.op('i64.ge_u', distance, c64(4096)), () => s.exit(distance, status.JUMPED));
     f.assign(this.where, f.op('i32.wrap_i64', distance));
     f.br(this.loops[DISPATCHER]);
     return true;
@@ -205,7 +204,7 @@ class RegionWriter {
     const among = (from: number, to: number): void => {
       if (to - from === 1) {
         f.if(f.op('i32.eq', this.where, c32(offsetOf(entries[from]))), () => this.edge(entries[from]));
-        s.exit(f.op('i64.add', s.pageIp, f.op('i64.extend_i32_u', this.where)), status.JUMPED);
+        s.exit(f.op('i64.extend_i32_u', this.where), status.JUMPED);
         return;
       }
       const half = (from + to) >> 1;
@@ -242,7 +241,7 @@ class RegionWriter {
     const { f, s } = this;
     const count = block.instructions.length;
     if (this.isChecked(node))
-      f.if(f.op('i32.lt_u', s.budget, c32(this.need(node))), () => s.exit(s.ripAt(block.offset), status.INTERPRET));
+      f.if(f.op('i32.lt_u', s.budget, c32(this.need(node))), () => s.exit(c64(block.offset), status.INTERPRET));
     f.assign(s.budget, f.op('i32.sub', s.budget, c32(count)));
     f.release();
     let at = block.offset;
@@ -254,7 +253,7 @@ class RegionWriter {
       f.release();
     });
     if (block.after === 'none') return;
-    if (block.after === 'interpret' || !this.goto(block.end)) s.exit(s.ripAt(block.end), status.INTERPRET);
+    if (block.after === 'interpret' || !this.goto(block.end)) s.exit(c64(block.end), status.INTERPRET);
   }
 }
 

@@ -2,8 +2,10 @@
  * The translator's back end: operands are known when the code is written, so their places become constants.
  *
  * General registers and flags are locals (registers.ts, flags.ts). They go to the state block where the region is left; every way out
- * leads through one place at its end. TypeScript that is called in between (memory, helpers) sees an exact RIP and BUDGET and no general
- * register.
+ * leads through one place at its end.
+ *
+ * What is not ordinary (an access that the TLB does not know, a fault, a device) is left to the interpreter at the instruction where it
+ * happens. So a region calls nobody in between, and its values can stay in registers.
  */
 import type { Decoded } from '../decode/decoder.ts';
 import { isSegmented, registerPlace } from '../decode/record.ts';
@@ -20,7 +22,6 @@ import {
 import * as status from '../interpret/status.ts';
 import { type OperandSpec, widthBits } from '../isa/encoding.ts';
 import { instructionPlan, type Variant, variantNumber } from '../isa/plan.ts';
-import { SLOW_KNOWN, SLOW_STACK } from '../mmu/access.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Label, type Val } from '../wasm/function.ts';
@@ -40,8 +41,8 @@ const FLAT: readonly number[] = [S.ES, S.SS, S.DS];
 export interface RegionFlow {
   /** Continues at an offset from the page's begin: a branch inside the region; false when it has no such place. */
   goto(offset: number): boolean;
-  /** Continues at a target that is only known at run time, if the region may hold it; false when it never does. */
-  indirect(target: Val): boolean;
+  /** Continues at a distance from the page's begin that is only known at run time (i64), if the region may hold it; false when it never does. */
+  indirect(distance: Val): boolean;
 }
 
 export class TranslatorSemantics extends InterpreterSemantics {
@@ -54,7 +55,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
   private readonly mode: number;
   private readonly flow: RegionFlow;
   private readonly tlb: Val;
-  private readonly exitRip: Val;
+  private readonly exitOffset: Val;
   private exitLabel: Label = 0;
   private insn!: Decoded;
   /** Offset of the current instruction in the page, and of the next. */
@@ -64,8 +65,6 @@ export class TranslatorSemantics extends InterpreterSemantics {
   private ahead = 0;
   /** How deeply the code of the current instruction is nested when it begins. */
   private base = 0;
-  /** Host address of a store whose staged bytes are still to be handed over. */
-  private unfinished: Val | undefined;
   /** The result local may hold a reason to leave. */
   private staged = false;
   /** The target that is known to be allowed. */
@@ -81,7 +80,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.budget = f.variable(I32);
     this.pageIp = f.variable(I64);
     this.tlb = f.variable(I32);
-    this.exitRip = f.variable(I64);
+    this.exitOffset = f.variable(I64);
     this.registers = new Registers(f, this.cpu, (mode & S.MODE_SIZE) !== S.MODE_64);
     this.flags = new LazyFlags(f, this.cpu, imports.flags!);
   }
@@ -103,7 +102,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
       body();
     });
     f.reachable = true;
-    this.setState64(S.RIP, this.exitRip);
+    this.setState64(S.RIP, f.op('i64.add', this.pageIp, this.exitOffset));
     f.store('i32.store', this.cpu, this.budget, S.BUDGET);
     this.registers.store();
     this.flags.leave();
@@ -128,7 +127,6 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.next = offset + d.length;
     this.ahead = ahead;
     this.staged = false;
-    this.unfinished = undefined;
     this.base = this.f.nesting;
     this.checked = undefined;
     const plan = instructionPlan();
@@ -136,66 +134,71 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.width = operationWidth(this.variant);
   }
 
-  /** Ends one instruction that did not jump: leaves the region when a store asks for it. */
+  /** Ends one instruction that did not jump: leaves the region when its meaning asks for it. */
   end(): void {
-    this.handOver(() => this.ripAt(this.next), status.LEAVE);
+    this.leaveIfAsked(c64(this.next), status.LEAVE);
     this.f.release();
   }
 
   /** Runs code writing that begins instructions of its own, and comes back to the current one. */
   nested(inner: () => void): void {
-    const { insn, at, next, ahead, base, unfinished, staged, variant, width } = this;
+    const { insn, at, next, ahead, base, staged, variant, width } = this;
     inner();
-    Object.assign(this, { insn, at, next, ahead, base, unfinished, staged, variant, width });
+    Object.assign(this, { insn, at, next, ahead, base, staged, variant, width });
   }
 
   ripAt(offset: number): Val {
     return this.f.op('i64.add', this.pageIp, c64(offset));
   }
 
-  /** Leaves the region at a RIP; `bits` tells the dispatch loop how. */
-  exit(rip: Val, bits: number, unspent = 0): void {
+  /** Leaves the region at an offset from the page's begin (i64); `bits` tells the dispatch loop how. */
+  exit(offset: Val, bits: number, unspent = 0): void {
     const { f } = this;
-    f.assign(this.exitRip, rip);
+    f.assign(this.exitOffset, offset);
     if (unspent !== 0) f.assign(this.budget, f.op('i32.add', this.budget, c32(unspent)));
     f.assign(this.result, c32(bits));
     f.br(this.exitLabel);
   }
 
-  /** The instruction is complete: hands a staged store over and leaves if that, or the meaning, asks for it. */
-  private handOver(rip: () => Val, bits: number): void {
-    const { f } = this;
-    const leave = () => f.if(this.result, () => this.exit(rip(), bits, this.ahead));
-    const host = this.unfinished;
-    this.unfinished = undefined;
-    if (host !== undefined)
-      f.if(f.op('i32.eq', host, f.op('i32.add', this.cpu, c32(S.BOUNCE))), () => {
-        this.statusFrom(f.call(this.imports.commit, [this.cpu], I32));
-        if (!this.staged) leave();
-      });
-    if (this.staged) leave();
+  /** The instruction is complete: leaves if its meaning asks for it. */
+  private leaveIfAsked(offset: Val, bits: number): void {
+    if (this.staged) this.f.if(this.result, () => this.exit(offset, bits, this.ahead));
   }
 
+  /** Leaves the region before the current instruction, which has had no effect yet: the interpreter does the unusual. */
+  private interpret(): void {
+    this.exit(c64(this.at), status.INTERPRET, this.ahead + 1);
+  }
+  override fault(): void {
+    this.interpret();
+  }
   protected override stop(): void {
-    this.exit(this.ripAt(this.at), status.FAULT, this.ahead);
+    this.interpret();
+  }
+  override routine(): void {
+    this.interpret();
   }
   protected override synchronise(): void {
     this.setState64(S.RIP, this.ripAt(this.at));
     this.setState32(S.BUDGET, this.f.op('i32.add', this.budget, c32(this.ahead)));
   }
-  protected override slowBits(stack: boolean): number {
-    return SLOW_KNOWN | (stack || this.insn.memory?.segment === S.SS ? SLOW_STACK : 0);
+  /** The ordinary case of a meaning with a helper for the rest is what regions are for; a meaning that is nothing else calls it. */
+  override callHelper(index: number, a: Val, b: Val): Val {
+    if (this.f.nesting === this.base) return super.callHelper(index, a, b);
+    this.interpret();
+    return c32(0);
   }
+
+  /** Host address of plain memory that the TLB knows. */
+  override host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
+    const { f } = this;
+    const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
+    f.if(f.op('i64.gt_u', distance, c64(4096 - bytes)), () => this.interpret());
+    return f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance));
+  }
+  override committed(): void {}
   override operandSegment(): Val {
     return c32(this.insn.memory?.segment ?? S.DS);
-  }
-  override committed(host: Val): void {
-    // One store at the end of an instruction is the ordinary case and costs one test there.
-    if (this.unfinished === undefined && this.f.nesting === this.base) this.unfinished = host;
-    else {
-      this.staged = true;
-      super.committed(host);
-    }
   }
   override leave(): void {
     this.staged = true;
@@ -206,9 +209,6 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.registers.storeAll();
     this.flags.publish();
     super.callSystem(index, a, b);
-  }
-  override routine(): void {
-    this.exit(this.ripAt(this.at), status.INTERPRET, this.ahead + 1);
   }
   override plainMemory(): Val {
     throw new Error('only the interpreter walks page tables on behalf of a meaning');
@@ -331,13 +331,14 @@ export class TranslatorSemantics extends InterpreterSemantics {
       this.jump(this.zx(this.width, this.ripAt(this.next + Number(this.insn.immediate))));
       return;
     }
-    this.handOver(() => this.ripAt(target), status.JUMPED | status.LEAVE);
-    if (!this.flow.goto(target)) this.exit(this.ripAt(target), status.JUMPED);
+    this.leaveIfAsked(c64(target), status.JUMPED | status.LEAVE);
+    if (!this.flow.goto(target)) this.exit(c64(target), status.JUMPED);
   }
   override jump(target: Val): void {
     this.checkTarget(target);
-    this.handOver(() => target, status.JUMPED | status.LEAVE);
-    if (!this.flow.indirect(target)) this.exit(target, status.JUMPED);
+    const distance = this.f.op('i64.sub', target, this.pageIp);
+    this.leaveIfAsked(distance, status.JUMPED | status.LEAVE);
+    if (!this.flow.indirect(distance)) this.exit(distance, status.JUMPED);
   }
   override prefix(): { f3: () => Val; f2: () => Val } {
     return { f3: () => c32(0), f2: () => c32(0) };
