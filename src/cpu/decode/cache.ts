@@ -31,6 +31,9 @@ const REGION_BYTES = 8 << 20;
 const UNSETTLED = 64,
   UNSETTLED_BY = 16;
 
+/** So many of a page's most frequent places become entries of a region with jumps to unknown places, if they met as large a part of its arrivals. */
+const FREQUENT = 12;
+
 const undefinedRow = routine('(undefined)', '0F 0B', '', {}, (cpu, insn) => {
   const start = cpu.get64(S.CS_BASE) + cpu.rip;
   // What follows on the next page may be absent; the opcode is told by what there is.
@@ -158,7 +161,9 @@ export class CodeCache {
       this.words[place] = 0;
       return;
     }
-    const code = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0);
+    const code = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0, () =>
+      this.frequent(table, this.words[place]),
+    );
     if (code.blocks.length === 0) return;
     if (this.freeSlots.length === 0 || this.regionBytes >= REGION_BYTES) this.evictRegions();
     const slot = this.freeSlots.pop()!;
@@ -183,6 +188,17 @@ export class CodeCache {
     this.regionBytes += bytes;
     this.counts.regions++;
     this.counts.regionBytes += bytes;
+  }
+
+  /** Offsets where control arrived often enough to be worth a place in a region that jumps to who knows where; the most frequent first. */
+  private frequent(table: number, threshold: number): number[] {
+    const found: { offset: number; count: number }[] = [];
+    for (let offset = 0; offset < PAGE; offset++) {
+      const count = this.words[(table + offset * 8 + 4) >>> 2];
+      if (count >= threshold / FREQUENT && count < 0x8000_0000) found.push({ offset, count });
+    }
+    found.sort((a, b) => b.count - a.count);
+    return found.slice(0, FREQUENT).map(({ offset }) => offset);
   }
 
   /** Drops the older half of all regions. */

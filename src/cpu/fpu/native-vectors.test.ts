@@ -180,7 +180,11 @@ const translated = (c: VectorCase): string => {
   const region = new wasm.Instance(
     new wasm.Module(
       buildRegion(
-        { blocks: [{ offset, instructions: [d], end, after: 'interpret', target: undefined }], entries: [offset] },
+        {
+          blocks: [{ offset, instructions: [d], end, after: 'interpret', target: undefined }],
+          entries: [offset],
+          indirect: false,
+        },
         cpu.get32(S.MODE),
       ),
     ),

@@ -13,9 +13,10 @@ import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import { c32, type FunctionBody, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
+import { ARRIVALS, isRegion, tableEntry, writeChain } from './arrive.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
 import { REGION_SLOTS } from './slots.ts';
 import * as status from './status.ts';
@@ -52,7 +53,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   m.export('flags', flags);
   writeLoop(m, run.body, handlers, {
     weights: plan.variants.map((v) => v?.parsed.row.weight ?? 1),
-    regionType: m.type([I32], [I32]),
+    chain: writeChain(m),
     flags,
   });
   return m.finish();
@@ -87,9 +88,9 @@ const writeLoop = (
   m: ModuleBuilder,
   f: FunctionBody,
   handlers: readonly number[],
-  use: { weights: readonly number[]; regionType: number; flags: number },
+  use: { weights: readonly number[]; chain: number; flags: number },
 ): void => {
-  const { weights, regionType, flags } = use;
+  const { weights, chain, flags } = use;
   const cpu = f.param(0);
   const rec = f.variable(I32),
     ip = f.variable(I64),
@@ -113,35 +114,24 @@ const writeLoop = (
     f.if(f.op('i32.eqz', rec), () => {
       const mask = f.load('i64.load', cpu, S.LINEAR_MASK);
       f.assign(ip, f.op('i64.and', ip, mask));
-      const linear = f.op('i64.and', f.op('i64.add', ip, f.load('i64.load', cpu, S.CS_BASE)), mask);
-      const low = f.op('i32.wrap_i64', linear);
-      // The privilege bit of the mode key moves user and supervisor code of one page to different entries.
-      const mode = f.load('i32.load', cpu, S.MODE);
-      const spread = f.op('i32.add', f.op('i32.shr_u', low, c32(12)), f.op('i32.shl', mode, c32(3)));
-      const slot = f.op('i32.shl', f.op('i32.and', spread, c32(S.CODE_TLB_ENTRIES - 1)), c32(4));
-      const entry = f.op('i32.add', cpu, slot);
-      const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.op('i64.extend_i32_u', mode));
       const leave = () => {
         settleFlags();
         f.store('i64.store', cpu, ip, S.RIP);
         f.return(c32(status.EXIT_LOOKUP));
       };
-      f.if(f.op('i64.ne', f.load('i64.load', entry, S.CODE_TLB), tag), leave);
-      const table = f.load('i32.load', entry, S.CODE_TLB + 8);
-      const place = f.op('i32.add', table, f.op('i32.shl', f.op('i32.and', low, c32(0xfff)), c32(3)));
+      const place = tableEntry(f, cpu, ip, mask, leave);
       f.assign(rec, f.load('i32.load', place));
       f.if(f.op('i32.eqz', rec), leave);
-      // The entry's second word counts arrivals up to the threshold, or names the region that begins here.
-      const arrivals = f.load('i32.load', place, 4);
+      const arrivals = f.load('i32.load', place, ARRIVALS);
       f.if(
-        f.op('i32.lt_s', arrivals, c32(0)),
+        isRegion(f, arrivals),
         () => {
           f.if(
             plain,
             () => f.assign(plain, c32(0)),
             () => {
               f.store('i64.store', cpu, ip, S.RIP);
-              f.assign(st, f.callIndirect(regionType, f.op('i32.and', arrivals, c32(0x7fff_ffff)), [cpu], I32));
+              f.assign(st, f.call(chain, [cpu, arrivals], I32));
               f.assign(ip, f.load('i64.load', cpu, S.RIP));
               f.assign(budget, f.load('i32.load', cpu, S.BUDGET));
               f.assign(rec, c32(0));
@@ -161,7 +151,7 @@ const writeLoop = (
           const threshold = f.load('i32.load', cpu, S.HOT_THRESHOLD);
           f.if(f.op('i32.lt_u', arrivals, threshold), () => {
             const count = f.op('i32.add', arrivals, c32(1));
-            f.store('i32.store', place, count, 4);
+            f.store('i32.store', place, count, ARRIVALS);
             f.if(f.op('i32.eq', count, threshold), () => {
               f.store('i64.store', cpu, ip, S.RIP);
               f.return(c32(status.EXIT_HOT));

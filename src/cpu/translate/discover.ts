@@ -1,6 +1,7 @@
 /**
  * Finds the instructions of a region: what can be reached from its entry without leaving the page, as blocks. Direct calls are
- * followed, so that a function and the small ones it calls are one region.
+ * followed, so that a function and the small ones it calls are one region; where it jumps through a register or memory, it also holds the
+ * places of the page where control arrived often.
  */
 import type { CodeSize, Decoded, Decoder } from '../decode/decoder.ts';
 
@@ -21,6 +22,8 @@ export interface RegionCode {
   readonly blocks: readonly Block[];
   /** Where the region can be entered: first the place that was asked for, then the places behind calls. */
   readonly entries: readonly number[];
+  /** Entries that jumps and calls through a register or memory may lead to. */
+  readonly indirect: boolean;
 }
 
 const PAGE = 4096;
@@ -47,6 +50,7 @@ export const discover = (
   entry: number,
   codeSize: CodeSize,
   real: boolean,
+  frequent: () => readonly number[],
 ): RegionCode => {
   const found = new Map<number, Decoded>();
   const leaders = new Set([entry]);
@@ -56,27 +60,42 @@ export const discover = (
     leaders.add(offset);
     work.push(offset);
   };
-  for (let offset = work.shift(); offset !== undefined; offset = work.shift()) {
-    while (offset < PAGE && !found.has(offset) && found.size < MAX_INSTRUCTIONS) {
-      const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize, real);
-      if (typeof d === 'string' || foreign(d)) break;
-      found.set(offset, d);
-      offset += d.length;
-      if (d.row.ends !== true) continue;
-      const target = branchTarget(d, offset);
-      if (target !== undefined) lead(target);
-      if (d.row.name === 'CALL') {
-        returns.add(offset);
-        lead(offset);
+  let indirect = false;
+  const follow = (): void => {
+    for (let offset = work.shift(); offset !== undefined; offset = work.shift()) {
+      while (offset < PAGE && !found.has(offset) && found.size < MAX_INSTRUCTIONS) {
+        const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize, real);
+        if (typeof d === 'string' || foreign(d)) break;
+        found.set(offset, d);
+        offset += d.length;
+        if (d.row.ends !== true) continue;
+        const target = branchTarget(d, offset);
+        if (target !== undefined) lead(target);
+        else if (d.row.name === 'CALL' || d.row.name === 'JMP')
+          indirect ||= !d.parsed.operands.some((o) => o.letter === 'J');
+        if (d.row.name === 'CALL') {
+          returns.add(offset);
+          lead(offset);
+        }
+        if (alwaysJumps(d.row.name)) break;
+        leaders.add(offset);
       }
-      if (alwaysJumps(d.row.name)) break;
-      leaders.add(offset);
     }
-  }
+  };
+  follow();
+  const entries = new Set([entry]);
+  if (indirect)
+    for (const offset of frequent()) {
+      if (found.has(offset)) continue;
+      entries.add(offset);
+      lead(offset);
+      follow();
+    }
+  for (const offset of returns) entries.add(offset);
   const blocks: Block[] = [];
   for (const offset of [...leaders].sort((a, b) => a - b))
     if (found.has(offset)) blocks.push(blockAt(found, leaders, offset));
-  return { blocks, entries: [entry, ...[...returns].filter((r) => r !== entry && found.has(r))] };
+  return { blocks, entries: [...entries].filter((e) => found.has(e)), indirect };
 };
 
 const blockAt = (found: ReadonlyMap<number, Decoded>, leaders: ReadonlySet<number>, offset: number): Block => {

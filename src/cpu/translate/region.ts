@@ -45,8 +45,9 @@ class RegionWriter {
   private readonly numbers: ReadonlyMap<number, number>;
   private readonly shape: Structure;
   private readonly mode: number;
-  /** Jumps whose target is found at run time go to the dispatcher. */
+  /** Returns, and other jumps whose target is found at run time, go to the dispatcher. */
   private readonly returns: boolean;
+  private readonly indirectJumps: boolean;
   /** Instructions from a node to the next check, itself included. */
   private readonly needs: number[] = [];
   /** Labels of loops, and of the places behind the blocks where ways meet. */
@@ -62,6 +63,7 @@ class RegionWriter {
     this.blocks = code.blocks;
     this.numbers = new Map(code.blocks.map((b, i) => [b.offset, i + 1]));
     this.returns = code.entries.length > 1;
+    this.indirectJumps = code.indirect && this.returns;
     this.shape = structure({ edges: this.edges(code) });
     this.where = f.variable(I32);
     this.s = new TranslatorSemantics(f, imports, instructionPlan().variants[OP_CALL + 1]!, mode, {
@@ -80,10 +82,18 @@ class RegionWriter {
         if (target !== undefined) to.push(target);
         const next = block.after === 'next' ? this.numbers.get(block.end) : undefined;
         if (next !== undefined) to.push(next);
-        if (this.returns && block.instructions.at(-1)!.row.name === 'RET') to.push(DISPATCHER);
+        if (this.isDispatched(block)) to.push(DISPATCHER);
         return to;
       }),
     ];
+  }
+
+  /** The block ends with a jump to a target that is found at run time and may be an entry. */
+  private isDispatched({ instructions }: Block): boolean {
+    const { row, parsed } = instructions.at(-1)!;
+    if (row.name === 'RET') return this.returns;
+    if (row.name !== 'CALL' && row.name !== 'JMP') return false;
+    return this.indirectJumps && !parsed.operands.some((o) => o.letter === 'J');
   }
 
   write(): void {
@@ -185,7 +195,7 @@ class RegionWriter {
 
   private indirect(distance: Val): boolean {
     const { f, s } = this;
-    if (!this.returns || this.blocks[this.current - 1].instructions.at(-1)!.row.name !== 'RET') return false;
+    if (!this.isDispatched(this.blocks[this.current - 1])) return false;
     f.if(f.op('i64.ge_u', distance, c64(4096)), () => s.exit(distance, status.JUMPED));
     f.assign(this.where, f.op('i32.wrap_i64', distance));
     f.br(this.loops[DISPATCHER]);
