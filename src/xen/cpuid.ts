@@ -1,4 +1,4 @@
-/** CPUID as an HVM guest sees it: the policy's words, values that follow the vCPU's state, and Xen's own leaves. */
+/** CPUID as a guest sees it: the policy's words, values that follow the vCPU's state, and Xen's own leaves. */
 import * as L from '../abi/x86/cpuid.ts';
 import { STATE } from '../cpu/index.ts';
 import type { CpuidPolicy } from './cpuid-policy.ts';
@@ -134,8 +134,9 @@ function extendedLeaf(policy: CpuidPolicy, vcpu: Vcpu, leaf: number, out: Uint32
       return set(out, MAX_EXTENDED);
     case L.CPUID_EXTENDED_FEATURES: {
       const edx = policy.word('e1d');
-      // Intel processors show SYSCALL to 64-bit code only.
-      return set(out, 0, 0, policy.word('e1c'), vcpu.cpu.code64 ? edx : edx & ~SYSCALL);
+      // Intel processors show SYSCALL to 64-bit code only; a PV guest sees its policy.
+      const hidden = vcpu.domain.isHvm && !vcpu.cpu.code64;
+      return set(out, 0, 0, policy.word('e1c'), hidden ? edx & ~SYSCALL : edx);
     }
     case L.CPUID_BRAND:
     case L.CPUID_BRAND + 1:

@@ -256,7 +256,7 @@ export class XenMachine {
     domain.vcpus.push(vcpu);
     if (domain.pv !== undefined) {
       domain.pv.vcpus.push(new PvVcpu(vcpu, cpu));
-      preparePvProcessor(cpu, this.policy);
+      preparePvProcessor(cpu, domain.pv.policy);
     }
     const apic = this.platform.lapic(id);
     if (apic === undefined) return;

@@ -1,4 +1,5 @@
 /** The traps of PV guests: the hypervisor takes them all, since the guest's kernel does not run in ring 0. */
+import { VMASST_TYPE_writable_pagetables } from '../../abi/xen/misc.ts';
 import type { VcpuId } from '../../base/int.ts';
 import { type Cpu, type InterruptLine, STATE as S, type SoftwareKind, type TrapOwner } from '../../cpu/index.ts';
 import { emulateGate } from './emulate/gate.ts';
@@ -35,6 +36,7 @@ const INT80 = 0x80;
 /** A selector error code names an entry of the interrupt table. */
 const CODE_IDT = 2;
 const CR0_TS = 8n;
+const WRITABLE_PAGETABLES = 1n << BigInt(VMASST_TYPE_writable_pagetables);
 
 export class PvTrapOwner implements TrapOwner {
   private readonly domain: PvDomain;
@@ -148,9 +150,14 @@ export class PvTrapOwner implements TrapOwner {
       case 'retry':
         return;
       case 'table-write':
-        if (emulateTableWrite(this.domain, pv, cpu, linear)) return;
+        if (this.mayWriteTables(pv) && emulateTableWrite(this.domain, pv, cpu, linear)) return;
     }
     injectPageFault(this.domain, pv, cpu, linear, code);
+  }
+
+  /** Only the kernel's writes are emulated, and only for a guest that asked for writable page tables. */
+  private mayWriteTables(pv: PvVcpu): boolean {
+    return pv.kernelMode && (this.domain.domain.vmAssist & WRITABLE_PAGETABLES) !== 0n;
   }
 
   /** Lost without a handler; held back while one runs. The processor's own blocking is not used: only the iret hypercall ends a handler. */
