@@ -8,10 +8,41 @@ import { test } from 'node:test';
 import { buildInterpreter } from '../../src/cpu/interpret/build.ts';
 import { CODE_BASE, CODE_PAGES, DATA_PAGES, type Setting, Side } from './support/lockstep.ts';
 import { randomProgram } from './support/lockstep-code.ts';
+import { structuredProgram } from './support/lockstep-programs.ts';
 import { Random } from './support/random.ts';
 
-const PROGRAMS = 6 * Number(process.env['XENOLITH_FUZZ'] ?? 1);
-const INSTRUCTIONS = 4000;
+const TIMES = Number(process.env['XENOLITH_FUZZ'] ?? 1);
+
+/** What random code looks like. */
+interface Kind {
+  readonly name: string;
+  readonly programs: number;
+  /** Instructions of each program, and of one slice at most. */
+  readonly instructions: number;
+  readonly slice: number;
+  readonly code: (random: Random, bits: 32 | 64) => Uint8Array;
+  /** Goes on at a random place at times: programs without structure soon end in a small loop. */
+  readonly redirected: boolean;
+}
+
+const KINDS: readonly Kind[] = [
+  {
+    name: 'any instructions in any order',
+    programs: 6,
+    instructions: 4_000,
+    slice: 200,
+    code: randomProgram,
+    redirected: true,
+  },
+  {
+    name: 'functions and loops',
+    programs: 6,
+    instructions: 20_000,
+    slice: 3_000,
+    code: structuredProgram,
+    redirected: false,
+  },
+];
 
 const prebuilt = buildInterpreter();
 
@@ -28,21 +59,22 @@ const settingOf = (random: Random): Setting => {
   };
 };
 
-const runProgram = (random: Random): number => {
+/** Runs one program on both sides; instructions executed, and regions made. Throws when the sides differ. */
+const runProgram = (random: Random, kind: Kind): { done: number; regions: number } => {
   const setting = settingOf(random);
   const sides = [new Side(setting, false, prebuilt), new Side(setting, true, prebuilt)] as const;
-  const code = randomProgram(random, setting.bits === 64 ? 64 : 32);
+  const code = kind.code(random, setting.bits === 64 ? 64 : 32);
   const data = Uint8Array.from({ length: DATA_PAGES * 4096 }, () => random.u8());
   const registers = Array.from({ length: 16 }, () => random.u64() & (setting.bits === 64 ? -1n : 0xffff_ffffn));
   for (const side of sides) side.begin(setting, code, data, registers);
   const [left, right] = sides;
   let done = 0;
-  while (done < INSTRUCTIONS && !left.stopped) {
-    if (random.once(3)) {
+  while (done < kind.instructions && !left.stopped) {
+    if (random.once(kind.redirected ? 3 : 50)) {
       const offset = random.below(CODE_PAGES * 4096);
       for (const side of sides) side.redirect(offset, setting);
     }
-    const budget = random.once(3) ? 1 + random.below(5) : 1 + random.below(200);
+    const budget = random.once(3) ? 1 + random.below(5) : 1 + random.below(kind.slice);
     const before = right.cpu.rip;
     const counts = sides.map((side) => side.cpu.run(budget));
     const where = `${JSON.stringify(setting)}, ${budget} instructions from ${before.toString(16)}, ${done} before`;
@@ -57,16 +89,23 @@ const runProgram = (random: Random): number => {
     done += counts[0]!;
     if (counts[0] === 0) break;
   }
-  return done;
+  return { done, regions: right.code.counts.regions };
 };
 
-test(`translated code does what interpreted code does, slice by slice`, () => {
-  const { seed } = Random.fromEnvironment();
-  for (let n = 0; n < PROGRAMS; n++) {
-    try {
-      runProgram(new Random((seed + n) >>> 0));
-    } catch (e) {
-      assert.fail(`XENOLITH_SEED=${(seed + n) >>> 0}: ${e instanceof Error ? e.message : String(e)}`);
+for (const kind of KINDS)
+  test(`translated code does what interpreted code does, slice by slice: ${kind.name}`, (context) => {
+    const { seed } = Random.fromEnvironment();
+    let instructions = 0,
+      regions = 0;
+    for (let n = 0; n < kind.programs * TIMES; n++) {
+      try {
+        const result = runProgram(new Random((seed + n) >>> 0), kind);
+        instructions += result.done;
+        regions += result.regions;
+      } catch (e) {
+        assert.fail(`XENOLITH_SEED=${(seed + n) >>> 0}: ${e instanceof Error ? e.message : String(e)}`);
+      }
     }
-  }
-});
+    assert.ok(regions > 0);
+    context.diagnostic(`seed ${seed}: ${instructions} instructions, ${regions} regions, no difference`);
+  });
