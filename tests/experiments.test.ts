@@ -54,6 +54,17 @@ test('initialise-without-vcpu-info: refused from vCPU 32 on until 4.18, taken fr
   }
 });
 
+test('pv-initialise-without-vcpu-info: refused from vCPU 32 on in every release until a place is registered', () => {
+  const rows = rowsOf('pv-initialise-without-vcpu-info');
+  assert.equal(rows.length, 18);
+  for (const [, what, vcpu, ...cells] of rows) {
+    const [until417, from418] = String(what).startsWith('register_vcpu_info')
+      ? ['-EINVAL', '-EBUSY']
+      : Array(2).fill(Number(vcpu) >= 32 && what === 'initialise, up; unregistered' ? '-EINVAL, down' : '0, runs');
+    assert.deepEqual(cells, [until417, ...Array(5).fill(from418)], `vCPU ${vcpu}, ${what}`);
+  }
+});
+
 test('bring-up-cost: the hypercalls need no mode switch, the local APIC goes through real mode', () => {
   const rows = rowsOf('bring-up-cost');
   const [hypercalls, writes, switches] = [5, 6, 7];
@@ -64,6 +75,8 @@ test('bring-up-cost: the hypercalls need no mode switch, the local APIC goes thr
       ['64-bit', 0, 5, 4],
       ['32-bit', 2, 0, 0],
       ['32-bit', 0, 5, 2],
+      ['PV, 64-bit', 2, 0, 0],
+      ['PV, 32-bit', 2, 0, 0],
     ],
   );
 });
@@ -114,6 +127,14 @@ for (const width of [64, 32]) {
   });
 }
 
+for (const width of [64, 32]) {
+  test(`smp, PV, ${width}-bit: 256 vCPUs, of which those from 32 on register a place first`, () => {
+    const { lines, end } = runGuest({ guest: `smppv${width}`, vcpus: 256, xen: '4.22' }, surroundings);
+    assert.equal(end, 'poweroff');
+    assert.deepEqual(lines, ['vcpus 256', ...Array.from({ length: 255 }, (_, n) => `vcpu ${n + 1} started`)]);
+  });
+}
+
 /** Enough of a host for a command that reads images and writes text. */
 function testHost(): { readonly host: Host; readonly out: string[]; readonly err: string[] } {
   const out: string[] = [];
@@ -142,7 +163,7 @@ test('xenolith experiment: an unknown name is exit code 2 and tells the known on
   assert.deepEqual(out, []);
   assert.match(
     err.join(''),
-    /unknown experiment nonsense; experiments are initialise-without-vcpu-info, bring-up-cost/,
+    /unknown experiment nonsense; experiments are initialise-without-vcpu-info, pv-initialise-without-vcpu-info, bring-up-cost/,
   );
 });
 
@@ -154,7 +175,7 @@ test('xenolith experiment NAME: prints the table; --json prints the same as one 
   assert.equal(await main(['experiment', 'bring-up-cost', '--json'], json.host), 0);
   const [document] = JSON.parse(json.out.join('')) as [{ readonly name: string; readonly rows: readonly object[] }];
   assert.equal(document.name, 'bring-up-cost');
-  assert.equal(document.rows.length, 4);
+  assert.equal(document.rows.length, 6);
   assert.ok('hypercalls' in document.rows[0]!);
 });
 

@@ -1,7 +1,7 @@
 /**
  * Measures the start of vCPUs by executing one instruction at a time between two markers of the guest: hypercalls
  * xen_version(XENVER_pagesize), whose argument nobody reads, with the number 1 before the first step and 2 after the last one of the
- * starting vCPU. A start is complete when the started vCPU is about to execute its first instruction of the guest's own width.
+ * starting vCPU. A start is complete when the started vCPU is about to execute its first instruction in the mode its guest works in.
  *
  * The first pair of markers in a run encloses nothing; what it costs is taken off the others.
  */
@@ -23,7 +23,7 @@ export type Mode = 'real' | 'protected 16' | 'protected 32' | 'compatibility' | 
 export interface BringUp {
   /** vCPU started; 0 when none was. */
   readonly vcpu: number;
-  /** Instructions of the starting vCPU, and of the started one until its first of the guest's width. */
+  /** Instructions of the starting vCPU, and of the started one until its first in the guest's mode. */
   readonly starter: number;
   readonly started: number;
   readonly hypercalls: number;
@@ -51,9 +51,9 @@ export class BringUpMeter {
   private current: Counts | undefined;
   private overhead: BringUp | undefined;
 
-  constructor(control: Control, width: 32 | 64) {
+  constructor(control: Control, target: Mode) {
     this.control = control;
-    this.target = width === 64 ? '64-bit' : 'protected 32';
+    this.target = target;
     control.machine.table.onHypercall = (trace) => this.onHypercall(trace);
   }
 

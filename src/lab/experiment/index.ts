@@ -6,6 +6,7 @@ import type { Experiment } from './experiment.ts';
 import { initialiseWithoutVcpuInfo } from './initialise-without-vcpu-info.ts';
 import { noVcpuInfoNoEvents } from './no-vcpu-info-no-events.ts';
 import { nullVcpuInfo } from './null-vcpu-info.ts';
+import { pvInitialiseWithoutVcpuInfo } from './pv-initialise-without-vcpu-info.ts';
 
 export type { AccessCount } from './access-counts.ts';
 export type { BringUp } from './bring-up-meter.ts';
@@ -15,6 +16,7 @@ export { runExperiment, runGuest } from './run.ts';
 
 export const EXPERIMENTS: readonly Experiment[] = [
   initialiseWithoutVcpuInfo,
+  pvInitialiseWithoutVcpuInfo,
   bringUpCost,
   dummyAudit,
   nullVcpuInfo,

@@ -2,7 +2,7 @@
 import type { Stop } from '../../xen/index.ts';
 import { Machine } from '../machine/machine.ts';
 import { AccessCounts } from './access-counts.ts';
-import { BringUpMeter } from './bring-up-meter.ts';
+import { BringUpMeter, type Mode } from './bring-up-meter.ts';
 import type { Experiment, ExperimentResult, RunRecord, RunSpec, Surroundings } from './experiment.ts';
 
 const MEMORY_MIB = 16;
@@ -31,8 +31,7 @@ export function runGuest(spec: RunSpec, surroundings: Surroundings): RunRecord {
     fault ??= `${seen.site} (${seen.mode})`;
     crash(seen);
   };
-  const meter =
-    spec.observe === 'bring-up' ? new BringUpMeter(control, spec.guest.endsWith('32') ? 32 : 64) : undefined;
+  const meter = spec.observe === 'bring-up' ? new BringUpMeter(control, modeOf(spec.guest)) : undefined;
   let stop = machine.run({ until: TIME_LIMIT });
   while (stop.kind === 'paused') {
     if (meter?.wanted === true) meter.measure();
@@ -47,6 +46,10 @@ export function runGuest(spec: RunSpec, surroundings: Surroundings): RunRecord {
     bringUps: meter?.results ?? [],
   };
 }
+
+/** Mode in which a guest works, by the end of its name. 32-bit PV kernels run in compatibility mode: the hypervisor's long mode is always on. */
+const modeOf = (guest: string): Mode =>
+  guest.endsWith('64') ? '64-bit' : guest.endsWith('pv32') ? 'compatibility' : 'protected 32';
 
 function describeStop(stop: Stop): string {
   if (stop.kind !== 'shutdown') return stop.kind;
