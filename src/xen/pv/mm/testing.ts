@@ -142,4 +142,12 @@ export class PvTestMachine {
     });
     return address;
   }
+
+  /** Reads a structure. */
+  get<T>(type: Type<T>, address = ARGUMENT): T {
+    const width = this.width === 64 ? 'native' : 'compat';
+    const raw = new Uint8Array(type.size(width));
+    if (!this.machine.cpus[0].tryReadLinear(address, raw)) throw new Error('the argument page cannot be read');
+    return type.read(new DataView(raw.buffer), 0, width);
+  }
 }
