@@ -35,6 +35,10 @@ export const block = (result = 0): Block => ({ kind: 'block', result });
 export const again = (...args: (bigint | undefined)[]): Again => ({ kind: 'again', args });
 export const crash = (reason: string): Crash => ({ kind: 'crash', reason });
 
+/** Small structures pass through here; nothing stays in it. */
+const scratch = new Uint8Array(8);
+const scratchView = new DataView(scratch.buffer);
+
 /** One call in progress. Guest addresses are linear addresses of the caller; a failed copy is EFAULT and injects nothing. */
 export class HypercallContext {
   readonly domain: Domain;
@@ -46,8 +50,6 @@ export class HypercallContext {
   readonly args: readonly bigint[];
   /** Inside a multicall. */
   readonly nested: boolean;
-  private readonly scratch = new Uint8Array(8);
-  private readonly scratchView = new DataView(this.scratch.buffer);
 
   constructor(vcpu: Vcpu, width: Layout, number: number, args: readonly bigint[], nested = false) {
     this.vcpu = vcpu;
@@ -76,8 +78,8 @@ export class HypercallContext {
     const size = type.size(this.width);
     if (this.wraps(address, size)) return undefined;
     if (size <= 8) {
-      if (!this.vcpu.cpu.tryReadLinear(address, this.scratch.subarray(0, size))) return undefined;
-      return type.read(this.scratchView, 0, this.width);
+      if (!this.vcpu.cpu.tryReadLinear(address, scratch.subarray(0, size))) return undefined;
+      return type.read(scratchView, 0, this.width);
     }
     const raw = new Uint8Array(size);
     if (!this.vcpu.cpu.tryReadLinear(address, raw)) return undefined;

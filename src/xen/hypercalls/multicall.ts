@@ -9,7 +9,7 @@ import { rangeOkay } from './common.ts';
 /** Arguments used of the six an entry has room for. */
 const ARGUMENTS = 5;
 const IRET = BigInt(__HYPERVISOR_iret);
-/** Entries performed before the rest continues as a new call. */
+/** Entries performed before the rest continues as a new call; for a PV guest an event that waits has the same effect. */
 const ENTRIES_AT_ONCE = 64;
 
 /**
@@ -28,7 +28,8 @@ export function multicall(table: () => HypercallTable): Hypercall {
       if (!rangeOkay(context, list, BigInt(count) * BigInt(multicall_entry.size(width)))) return -EFAULT;
       for (let i = 0; i < count; i++) {
         const at = context.element(multicall_entry, list, i);
-        if (i === ENTRIES_AT_ONCE) return again(at, BigInt(count - i));
+        const waits = i > 0 && !context.domain.isHvm && context.domain.upcalls.deliverable(vcpu);
+        if (i === ENTRIES_AT_ONCE || waits) return again(at, BigInt(count - i));
         const call = context.copyFromGuest(multicall_entry, at);
         if (call === undefined) return -EFAULT;
         const result = table().dispatch(

@@ -1,8 +1,9 @@
 /** Hypercalls of PV guests: SYSCALL from a 64-bit kernel, INT 0x82 from a 32-bit one. Both are two bytes long. */
 import type { Layout } from '../../abi/xen/struct.ts';
-import type { Cpu } from '../../cpu/index.ts';
+import { type Cpu, STATE as S } from '../../cpu/index.ts';
 import { HypercallContext, type HypercallTable } from '../hypercall.ts';
 import { readCall, writeArguments, writeResult } from '../registers.ts';
+import { canonical } from './address-space.ts';
 import { saveFrame } from './guest-mode.ts';
 import { leave } from './inject.ts';
 import type { PvDomain } from './pv-domain.ts';
@@ -47,6 +48,13 @@ export class HypercallEntry {
 
   /** Code and stack segments are the flat ones afterwards, whatever they were, and an address that is not canonical is a fault there. */
   private sysret(pv: PvVcpu, cpu: Cpu, rip: bigint): void {
+    const selector = (n: number): number => cpu.get32(S.seg(n) + S.SEG_SELECTOR) & 0xffff;
+    if (canonical(rip) && selector(S.CS) === KERNEL_CS64 && selector(S.SS) === KERNEL_SS64) {
+      cpu.rip = rip;
+      cpu.set64(S.gpr(S.RCX), rip);
+      cpu.set64(S.gpr(11), BigInt(cpu.eflags));
+      return;
+    }
     saveFrame(pv, cpu, rip);
     pv.frame.cs = KERNEL_CS64;
     pv.frame.ss = KERNEL_SS64;

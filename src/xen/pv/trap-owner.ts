@@ -184,7 +184,10 @@ export class PvTrapOwner implements TrapOwner {
 /** Announces upcalls: an event waits and the guest has not masked it. Looked at before each stay in the guest. */
 export function upcallLine({ domain }: PvDomain, id: VcpuId): InterruptLine {
   const { info } = domain;
-  const pending = (): number =>
-    info.upcallPending(id, 'test_guest_events') && !info.upcallMask(id, 'test_guest_events') ? UPCALL_VECTOR : -1;
+  const pending = (): number => {
+    // Both bytes as one word, as the hypervisor looks at them: pending is 1 to 255, the mask above it 0.
+    const word = info.vcpuInfo(id, 'test_guest_events', 'read').getUint16(0, true);
+    return word !== 0 && word < 0x100 ? UPCALL_VECTOR : -1;
+  };
   return { pending, acknowledge: () => UPCALL_VECTOR };
 }
