@@ -29,7 +29,9 @@ import { Validator } from './validate.ts';
 import { XenTables } from './xen-tables.ts';
 
 /** Machine frame number of the lowest frame of a domain: not 0, and the guest's frames are numbered from the top down, so that no guest mixes them up with its own numbers. */
-const FIRST_MFN = 0x1_0000;
+const FIRST_MFN = 0x1_0000,
+  /** Of domains that would else reach beyond 4 GiB, where looking up a frame takes longer. */
+  FIRST_MFN_OF_LARGE = 0x1000;
 
 /** What memory management keeps for a vCPU, and needs of it. */
 export interface MmuVcpu {
@@ -66,10 +68,12 @@ export class PvMemory {
     this.memory = domain.memory;
     const u32 = new Uint32Array(this.memory.bytes.buffer);
     this.u32 = u32;
-    this.frames = new FrameTable(FIRST_MFN, slotsFor(domain.config.maxPages, domain.config.maxGrantFrames));
+    const slots = slotsFor(domain.config.maxPages, domain.config.maxGrantFrames);
+    const first = FIRST_MFN + slots + (slots >>> 8) < 0x10_0000 ? FIRST_MFN : FIRST_MFN_OF_LARGE;
+    this.frames = new FrameTable(first, slots);
     this.slotByFrame = new Int32Array(this.memory.bytes.length >>> 12).fill(f.NO_SLOT);
     this.tlbs = new Tlbs(domain);
-    this.xen = new XenTables(this.memory, width, FIRST_MFN, this.frames.size);
+    this.xen = new XenTables(this.memory, width, first, slots);
     this.types = new PageTypes(this.frames, this.tlbs, (slot) => this.free(slot));
     this.validator = new Validator(this.types, this.xen, width, u32);
     this.types.contents = this.validator;
@@ -123,6 +127,8 @@ export class PvMemory {
     this.frames.assign(slot, frame);
     this.slotByFrame[frame] = slot;
     this.memory.map(gfn(mfn), frame);
+    // What was decoded from the page under its former number.
+    this.modifier.onWrite(mfn, 0, 4096);
   }
 
   /** Nobody refers to a frame any more. */

@@ -12,7 +12,7 @@ import { step } from './random-operations.ts';
 const STEPS = Number(process.env['XENOLITH_MMU'] ?? 4000);
 const SEED = Number(process.env['XENOLITH_SEED'] ?? 1);
 /** Operations of one guest, and from one check to the next. */
-const EPISODE = 20_000;
+const EPISODE = 5000;
 const CHECK = 200;
 
 /** Translations by which a processor could write a table, or a page that is not the domain's any more. */

@@ -4,6 +4,7 @@ import { GuestFault, STATE } from '../../../cpu/index.ts';
 import type { Domain } from '../../domain.ts';
 import { HypercallContext, type Result } from '../../hypercall.ts';
 import { XenMachine } from '../../machine.ts';
+import { loadGdt } from '../processor.ts';
 import type { PvDomain } from '../pv-domain.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';
 import { P, RW, US, type Width } from './entries.ts';
@@ -76,6 +77,8 @@ export class PvTestMachine {
     cpu.set64(STATE.CR4, CR4);
     cpu.set64(STATE.EFER, EFER);
     cpu.updateMode(this.width === 64 ? 3 : 1);
+    this.mm.setGdt(this.vcpu, [], 0);
+    loadGdt(cpu, this.mm.gdtBase(this.vcpu));
     this.mm.loadRoot(this.vcpu);
   }
 
