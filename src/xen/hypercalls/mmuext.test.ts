@@ -45,6 +45,15 @@ for (const width of [64, 32] as const) {
     for (const cmd of [abi.MMUEXT_FLUSH_CACHE, abi.MMUEXT_FLUSH_CACHE_GLOBAL]) assert.equal(perform(t, cmd), -e.EACCES);
   });
 
+  test(`mmuext_op, PV${width}: the number done is not written into the hypervisor's tables`, () => {
+    const t = new PvTestMachine(width);
+    const page = t.newPage();
+    assert.equal(t.mm.setGdt(t.vcpu, [page], 512), 0);
+    const list = t.put(abi.mmuext_op, [{ cmd: abi.MMUEXT_TLB_FLUSH_LOCAL, arg1: 0n, arg2: 0n }]);
+    t.call(__HYPERVISOR_mmuext_op, list, 1, t.mm.gdtBase(t.vcpu), DOMID_SELF);
+    assert.equal(t.peek(page, 0), 0n);
+  });
+
   test(`mmuext_op, PV${width}: pinning`, () => {
     const t = new PvTestMachine(width);
     for (const level of levels) {

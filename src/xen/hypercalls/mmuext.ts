@@ -5,8 +5,8 @@ import { u32 } from '../../abi/xen/struct.ts';
 import { __HYPERVISOR_mmuext_op } from '../../abi/xen/xen.ts';
 import type { HypercallContext, Result } from '../hypercall.ts';
 import { full, hypercall } from '../hypercall.ts';
+import { guestAddress } from '../pv/address-space.ts';
 import { beginBatch, endBatch, enter, ownOnly } from '../pv/mm/hypercall-common.ts';
-import { addressOkay } from '../pv/mm/linear.ts';
 import { performMmuext } from '../pv/mm/mmuext-ops.ts';
 import { PARTIAL_WORK, STOPPED } from '../pv/mm/page-types.ts';
 import { rangeOkay, targetSelf } from './common.ts';
@@ -46,7 +46,7 @@ function pv(context: HypercallContext): Result {
   if ('result' in batch) return batch.result;
   const { list, count } = batch;
   const size = BigInt(abi.mmuext_op.size(context.width));
-  if (!addressOkay(list) || !rangeOkay(context, list, BigInt(count) * size)) return -EFAULT;
+  if (!guestAddress(list) || !rangeOkay(context, list, BigInt(count) * size)) return -EFAULT;
   const target = ownOnly(context, Number(BigInt.asUintN(16, context.args[3])));
   if (target !== 0) return target;
   let done = 0;

@@ -1,9 +1,9 @@
 /** The GDT and LDT of vCPUs: guest frames shown in the hypervisor's window, with the type that keeps the guest from writing them (key `xen:arch/x86/pv/descriptor-tables.c`). */
 import { EINVAL } from '../../../abi/xen/errno.ts';
+import { guestAddress } from '../address-space.ts';
 import { checkDescriptor, descriptor, FIRST_RESERVED_GDT_ENTRY } from './descriptors.ts';
 import { frameOf, P } from './entries.ts';
 import * as f from './frame-table.ts';
-import { addressOkay } from './linear.ts';
 import type { MmuVcpu, PvMemory } from './pv-memory.ts';
 import { GUEST_GDT_PAGES } from './xen-tables.ts';
 
@@ -78,7 +78,7 @@ export class DescriptorTables {
   /** EINVAL: too many entries, not page-aligned, or in the hypervisor's range. Pages are shown when they are used. */
   setLdt({ vcpu }: MmuVcpu, given: bigint, entries: number): number {
     const base = entries === 0 ? 0n : given;
-    if (entries > MAX_LDT_ENTRIES || (entries !== 0 && ((base & 0xfffn) !== 0n || !addressOkay(base)))) return -EINVAL;
+    if (entries > MAX_LDT_ENTRIES || (entries !== 0 && ((base & 0xfffn) !== 0n || !guestAddress(base)))) return -EINVAL;
     const window = this.of(vcpu.id);
     if (window.ldtEntries === entries && window.ldtBase === base) return 0;
     if (this.dropLdtPages(vcpu.id)) this.mm.tlbs.flush(vcpu);

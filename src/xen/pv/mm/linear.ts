@@ -1,16 +1,9 @@
 /** Finds last-level entries of a guest by linear address, as the hypervisor does through its linear page table. */
 import { gfn } from '../../../base/int.ts';
 import type { GuestMemory } from '../../../machine/index.ts';
+import { guestAddress } from '../address-space.ts';
 import { frameOf, P, PSE } from './entries.ts';
 import { type FrameTable, NO_SLOT } from './frame-table.ts';
-
-const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n,
-  HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
-
-/** Whether a guest may name a linear address: anything but the hypervisor's range and what is not canonical. */
-export function addressOkay(linear: bigint): boolean {
-  return linear < HYPERVISOR_VIRT_START >> 17n || linear >= HYPERVISOR_VIRT_END;
-}
 
 export class LinearLookup {
   private readonly memory: GuestMemory;
@@ -25,7 +18,7 @@ export class LinearLookup {
 
   /** Slot of the last-level table that maps an address under a root, NO_SLOT when there is none or it is not the domain's. */
   tableOf(root: number, linear: bigint): number {
-    if (!addressOkay(linear)) return NO_SLOT;
+    if (!guestAddress(linear)) return NO_SLOT;
     const mfn = this.walk(root, Number((linear >> 21n) & 0x7ff_ffffn));
     return mfn < 0 ? NO_SLOT : this.frames.slotOf(mfn);
   }

@@ -3,11 +3,11 @@ import { EACCES, EINVAL, ENOSYS, EOPNOTSUPP } from '../../../abi/xen/errno.ts';
 import * as abi from '../../../abi/xen/mmu.ts';
 import type { ValueOf } from '../../../abi/xen/struct.ts';
 import type { HypercallContext } from '../../hypercall.ts';
+import { guestAddress } from '../address-space.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';
 import type { Level } from './entries.ts';
 import * as f from './frame-table.ts';
 import { vcpusOfMask } from './hypercall-common.ts';
-import { addressOkay } from './linear.ts';
 import { PARTIAL_WORK } from './page-types.ts';
 import type { PvMemory } from './pv-memory.ts';
 
@@ -66,7 +66,7 @@ const invalidateLocal: Operation = ({ context, op }) => {
 };
 
 const invalidateAll: Operation = ({ mm, op }) => {
-  if (addressOkay(op.arg1)) mm.tlbs.flushPageAll(op.arg1);
+  if (guestAddress(op.arg1)) mm.tlbs.flushPageAll(op.arg1);
   return 0;
 };
 
@@ -74,7 +74,7 @@ const invalidateAll: Operation = ({ mm, op }) => {
 const invalidateMulti: Operation = ({ context, op }) => {
   const vcpus: number[] = [];
   if (!vcpusOfMask(context, op.arg2, (id) => vcpus.push(id))) return -EINVAL;
-  if (addressOkay(op.arg1)) for (const id of vcpus) context.domain.vcpus[id].cpu.invalidatePage(op.arg1);
+  if (guestAddress(op.arg1)) for (const id of vcpus) context.domain.vcpus[id].cpu.invalidatePage(op.arg1);
   return 0;
 };
 
