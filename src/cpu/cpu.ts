@@ -7,7 +7,7 @@
 import type { CodeCache } from './decode/cache.ts';
 import type { Insn } from './decode/insn.ts';
 import { R_FLAGS, RECORD_F2, RECORD_F3 } from './decode/record.ts';
-import type { InterpreterEntry } from './interpret/instance.ts';
+import type { DeliveryEntry, InterpreterEntry } from './interpret/instance.ts';
 import * as status from './interpret/status.ts';
 import { MemoryAccess } from './mmu/access.ts';
 import { CR0_PG } from './mmu/walk.ts';
@@ -54,6 +54,9 @@ export class Cpu {
   readonly u64: BigUint64Array<ArrayBuffer>;
   readonly mem: MemoryAccess;
   probe: CpuProbe | undefined;
+
+  /** Set by the interpreter that this processor is attached to. */
+  deliverPlainly: DeliveryEntry = () => 0;
 
   private readonly hotThreshold: number;
   readonly view: DataView;

@@ -7,6 +7,7 @@
  * what the result says, so that any combination (POPF) can be stored.
  */
 import { ADD, arithmetic, DEC, differenceBits, type FlagOperation, INC, LOGIC, SUB, sumBits, topBit } from './flags.ts';
+import type { TransferName } from './interpret/transfers.ts';
 import type { Operand, Semantics, Width } from './semantics.ts';
 import * as S from './state.ts';
 import { c32, c64, type FunctionBody, type Val } from './wasm/function.ts';
@@ -39,6 +40,7 @@ export abstract class Emitter implements Semantics {
   abstract callHelper(index: number, a: Val, b: Val): Val;
   abstract callSystem(index: number, a: Val, b: Val): void;
   abstract routine(): void;
+  abstract transfer(name: TransferName, operand: Val): void;
   abstract leave(): void;
   abstract again(): void;
   abstract finished(): void;

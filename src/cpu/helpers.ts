@@ -8,6 +8,7 @@
 import type { Cpu } from './cpu.ts';
 import { simdFloat } from './fpu/simd-float.ts';
 import { simdInteger } from './fpu/simd-integer.ts';
+import { invalidate, loadCr3 } from './system/control.ts';
 import { portIn, portOut } from './system/port-access.ts';
 
 export type Helper = (cpu: Cpu, a: number, b: number) => number;
@@ -16,6 +17,8 @@ export type Helper = (cpu: Cpu, a: number, b: number) => number;
 export const HELPER_SIMD_FLOAT = 0,
   HELPER_SIMD_INTEGER = 1,
   HELPER_PORT_IN = 2,
-  HELPER_PORT_OUT = 3;
+  HELPER_PORT_OUT = 3,
+  HELPER_INVALIDATE = 4,
+  HELPER_WRITE_CR3 = 5;
 
-export const HELPERS: readonly Helper[] = [simdFloat, simdInteger, portIn, portOut];
+export const HELPERS: readonly Helper[] = [simdFloat, simdInteger, portIn, portOut, invalidate, loadCr3];

@@ -58,7 +58,7 @@ export const deriveMode = (cpu: Cpu, cpl: number): void => {
   cpu.set32(
     S.MODE,
     size |
-      (stack32 ? S.MODE_STACK32 : 0) |
+      (stack32 && !code64 ? S.MODE_STACK32 : 0) |
       (flat ? 0 : S.MODE_SEGMENTED) |
       (level === 3 ? S.MODE_USER : 0) |
       (real ? S.MODE_REAL : 0),

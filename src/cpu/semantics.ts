@@ -6,6 +6,7 @@
  * Rules for rows: read with write intent (`update`) before computing, so that nothing can fault after the first effect.
  */
 import type { FlagOperation } from './flags.ts';
+import type { TransferName } from './interpret/transfers.ts';
 import type { FunctionBody, Val } from './wasm/function.ts';
 
 export type Width = 8 | 16 | 32 | 64 | 128;
@@ -25,6 +26,8 @@ export interface Operand {
   set(value: Val): void;
   /** XMM registers only: writes the low `width` bits and clears the rest. */
   setZeroing(value: Val): void;
+  /** Linear address, without any check. Memory only, and only for rows that regions leave to the interpreter. */
+  linear(): Val;
   /** Effective address (offset without segment base), for LEA and bit strings. Memory only. */
   address(): Val;
   /** Moves a memory operand by a byte distance (i64) before it is accessed: bit strings. Memory only. */
@@ -108,6 +111,11 @@ export interface Semantics {
   callHelper(index: number, a: Val, b: Val): Val;
   /** Calls a system helper with the state block exact, RIP and BUDGET included; its result are status bits that the instruction ends with. */
   callSystem(index: number, a: Val, b: Val): void;
+  /**
+   * Ends the instruction with a control transfer of interpret/transfers.ts, which gets an operand (i32); where that does not do, the routine of
+   * the row runs. Only for rows that regions leave to the interpreter.
+   */
+  transfer(name: TransferName, operand: Val): void;
   /** Ends the instruction without any effect and has the routine of its row run instead. */
   routine(): void;
   /** Ends the instruction with the fault a helper recorded in FAULT_*, when the condition holds. */

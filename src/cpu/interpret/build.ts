@@ -13,13 +13,15 @@ import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
-import { c32, type FunctionBody, type Val } from '../wasm/function.ts';
+import { DELIVER_CODE, DELIVER_FAULT } from '../system/emitted-gates.ts';
+import { c32, type FunctionBody, type Label, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { ARRIVALS, isRegion, tableEntry, writeChain } from './arrive.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
 import { REGION_SLOTS } from './slots.ts';
 import * as status from './status.ts';
+import { defineTransfers } from './transfers.ts';
 
 export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const plan = instructionPlan();
@@ -29,10 +31,13 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const segment = m.import('env', 'segment', [I32, I32, I32, I32], [I32]);
   const helpers = HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32]));
   const walk = defineWalk(m, slow);
-  const imports: Imports = { slow: walk.slow, fill: walk.fill, commit, segment, helpers };
+  const simple: Imports = { slow: walk.slow, fill: walk.fill, commit, segment, helpers };
+  const transfers = defineTransfers(m, simple, walk.fill);
+  const imports: Imports = { ...simple, transfers };
   const run = m.define([I32, I32], [I32]);
   m.export('run', run.index);
   m.export('slow', walk.slow);
+  m.export('deliver', transfers.deliver);
   m.exportTable('regions', REGION_SLOTS);
   const handlers: number[] = [];
   plan.variants.forEach((variant, op) => {
@@ -55,6 +60,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
     weights: plan.variants.map((v) => v?.parsed.row.weight ?? 1),
     chain: writeChain(m),
     flags,
+    deliver: transfers.deliver,
   });
   return m.finish();
 };
@@ -88,9 +94,9 @@ const writeLoop = (
   m: ModuleBuilder,
   f: FunctionBody,
   handlers: readonly number[],
-  use: { weights: readonly number[]; chain: number; flags: number },
+  use: { weights: readonly number[]; chain: number; flags: number; deliver: number },
 ): void => {
-  const { weights, chain, flags } = use;
+  const { weights, chain, flags, deliver } = use;
   const cpu = f.param(0);
   const rec = f.variable(I32),
     ip = f.variable(I64),
@@ -110,6 +116,18 @@ const writeLoop = (
     });
   };
   const advance = () => f.assign(ip, f.op('i64.add', ip, f.load('i64.load8_u', rec, R.R_LENGTH)));
+  // A fault goes straight to its handler; what is not plain, and #DB that waits, is looked at outside. #DB, #BP and #OF are no faults.
+  const deliverFault = (again: Label) =>
+    f.if(f.op('i32.eqz', f.load('i32.load', cpu, S.PENDING_DEBUG)), () => {
+      const code = f.select(f.load('i32.load', cpu, S.FAULT_HAS_CODE), c32(DELIVER_CODE), c32(0));
+      const what = f.op('i32.or', f.op('i32.or', f.load('i32.load', cpu, S.FAULT_VECTOR), code), c32(DELIVER_FAULT));
+      const args = [cpu, what, f.load('i64.load', cpu, S.RIP), f.load('i32.load', cpu, S.FAULT_CODE)];
+      f.if(f.call(deliver, args, I32), () => {
+        f.assign(ip, f.load('i64.load', cpu, S.RIP));
+        f.assign(rec, c32(0));
+        f.br(again);
+      });
+    });
   f.loop((again) => {
     f.if(f.op('i32.eqz', rec), () => {
       const mask = f.load('i64.load', cpu, S.LINEAR_MASK);
@@ -141,6 +159,7 @@ const writeLoop = (
                 f.assign(plain, c32(1));
                 f.br(again);
               });
+              f.if(f.op('i32.eq', st, c32(status.FAULT)), () => deliverFault(again));
               f.return(f.select(f.op('i32.ge_u', st, c32(status.FAULT)), st, c32(status.EXIT_LEAVE)));
             },
           );
@@ -177,7 +196,10 @@ const writeLoop = (
       f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
       f.br(again);
     });
-    f.if(f.op('i32.ge_u', st, c32(status.FAULT)), () => f.return(st));
+    f.if(f.op('i32.ge_u', st, c32(status.FAULT)), () => {
+      f.if(f.op('i32.eq', st, c32(status.FAULT)), () => deliverFault(again));
+      f.return(st);
+    });
     f.if(
       f.op('i32.and', st, c32(status.JUMPED)),
       () => {

@@ -9,6 +9,9 @@ import { buildInterpreter } from './build.ts';
 /** Runs from a record (0: look RIP up) until something needs attention; an EXIT_* number. */
 export type InterpreterEntry = (cpu: number, record: number) => number;
 
+/** Delivers through a gate in the plain case (system/emitted-gates.ts); 0 when nothing was done. */
+export type DeliveryEntry = (cpu: number, what: number, next: bigint, code: number) => number;
+
 export interface Interpreter {
   readonly run: InterpreterEntry;
   /** Makes a vCPU known; its state block begins at `base`. */
@@ -53,6 +56,7 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
     },
     attach: (cpu) => {
       cpus[Math.floor(cpu.base / S.CPU_BLOCK)] = cpu;
+      cpu.deliverPlainly = instance.exports['deliver'] as DeliveryEntry;
     },
   };
 };

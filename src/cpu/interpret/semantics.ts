@@ -16,6 +16,7 @@ import * as S from '../state.ts';
 import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
 import * as status from './status.ts';
+import type { TransferName } from './transfers.ts';
 
 /** Functions a handler may call, by index in the module. */
 export interface Imports {
@@ -23,6 +24,8 @@ export interface Imports {
   readonly slow: number;
   /** (cpu, linear, set, flags) -> host address of plain memory or 0: mmu/emitted-walk.ts. Not in regions. */
   readonly fill?: number;
+  /** Control transfers: interpret/transfers.ts. Not in regions. */
+  readonly transfers?: Readonly<Record<TransferName, number>>;
   /** (cpu) -> status bits. */
   readonly commit: number;
   /** (cpu, segment, offset, descriptor) -> 0 when allowed. */
@@ -147,6 +150,12 @@ export class InterpreterSemantics extends Emitter {
   finished(): void {
     this.setState64(S.RIP, this.nextRip());
     this.status(status.JUMPED);
+  }
+  transfer(name: TransferName, operand: Val): void {
+    const next = this.f.op('i64.and', this.nextRip(), this.state64(S.LINEAR_MASK));
+    const bits = this.f.call(this.imports.transfers![name], [this.cpu, operand, next, c32(0)], I32);
+    this.f.if(this.f.op('i32.eqz', bits), () => this.routine());
+    this.statusFrom(bits);
   }
   routine(): void {
     this.f.return(c32(status.CALL));
@@ -462,6 +471,9 @@ export class ImmediateOperand implements Operand {
   displace(): void {
     this.address();
   }
+  linear(): Val {
+    return this.address();
+  }
 }
 
 class RegisterOperand implements Operand {
@@ -504,6 +516,9 @@ class RegisterOperand implements Operand {
   }
   displace(): void {
     this.address();
+  }
+  linear(): Val {
+    return this.address();
   }
 }
 
@@ -570,6 +585,10 @@ export class MemoryOperand implements Operand {
   address(): Val {
     this.place ??= this.resolve(this.extra, this.width);
     return this.place.offset;
+  }
+  linear(): Val {
+    this.place ??= this.resolve(this.extra, this.width);
+    return this.place.linear;
   }
   displace(distance: Val): void {
     this.extra = distance;

@@ -34,7 +34,8 @@ export const sizesOf = (p: ParsedRow): readonly (0 | 16 | 32 | 64)[] => {
     return [16, 32, 64];
   if (codes.includes('v') || fixed || codes.includes('z')) return [16, 32, 64];
   if (codes.includes('y')) return [32, 64];
-  if (p.row.size64 !== undefined || p.row.rep !== undefined || codes.includes('p')) return [16, 32, 64];
+  if (p.row.sized === true || p.row.size64 !== undefined || p.row.rep !== undefined || codes.includes('p'))
+    return [16, 32, 64];
   return [0];
 };
 

@@ -44,6 +44,8 @@ export interface RowOptions {
   readonly signed?: boolean;
   /** Only with REX.W (true) or only without (false); default either. */
   readonly wide?: boolean;
+  /** Meanings differ by operand size although no operand shows it. */
+  readonly sized?: boolean;
   /** Ends a straight run of instructions: RIP or the mode may change. */
   readonly ends?: boolean;
   /** F2/F3 are repeat prefixes of this row. `repz` compares ZF too (CMPS, SCAS). */

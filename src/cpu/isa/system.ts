@@ -2,6 +2,8 @@
 import { MISC_FEATURES_CPUID_FAULTING, MSR_MISC_FEATURES_ENABLES } from '../../abi/x86/msr.ts';
 import type { Cpu } from '../cpu.ts';
 import type { Insn } from '../decode/insn.ts';
+import { HELPER_INVALIDATE, HELPER_WRITE_CR3 } from '../helpers.ts';
+import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { CR0_TS, CR4_SMAP, CR4_TSD, CR4_UMIP, readControl, writeControl, writeCr0 } from '../system/control.ts';
 import { readDebug, writeDebug } from '../system/debug-registers.ts';
@@ -9,10 +11,14 @@ import { canonical, isProtected, selectorOf } from '../system/descriptor.ts';
 import { fault, GP, UD } from '../system/fault.ts';
 import { readMsr, writeMsr } from '../system/msr.ts';
 import { checkSystemInstruction, loadLdt, loadTask } from '../system/segment-load.ts';
+import { c32, c64 } from '../wasm/function.ts';
 import { readWord, writeWord } from './operands.ts';
-import { type Routine, type Row, routine } from './row.ts';
+import { type Meaning, type Routine, type Row, routine, usual } from './row.ts';
 
 const ENDS = { ends: true } as const;
+/** What changes the mapping of code: the translator does not go on behind it. */
+const MAPPING = { ends: true, alone: true, weight: 4 } as const;
+const READ = { alone: true, weight: 4 } as const;
 
 const privileged = (cpu: Cpu): void => {
   if (cpu.cpl !== 0) throw fault(GP, 0);
@@ -92,6 +98,47 @@ const invlpg: Routine = (cpu, insn) => {
   return undefined;
 };
 
+/** The instruction goes on at level 0 only; the routine raises the fault otherwise. */
+const whenPrivileged = (s: Semantics): void => {
+  s.f.if(s.state32(S.CPL), () => s.routine());
+};
+
+const invlpgMeaning: Meaning = (s, place) => {
+  whenPrivileged(s);
+  const linear = place.linear();
+  const { f } = s;
+  s.callSystem(
+    HELPER_INVALIDATE,
+    f.op('i32.wrap_i64', linear),
+    f.op('i32.wrap_i64', f.op('i64.shr_u', linear, c64(32n))),
+  );
+};
+
+/** CR0, CR2, CR3 and CR4; CR8 is the local APIC's. */
+const readCr: Meaning = (s, to, register) => {
+  const { f } = s;
+  whenPrivileged(s);
+  const number = f.op('i32.wrap_i64', register.get());
+  f.if(f.op('i32.gt_u', number, c32(4)), () => s.routine());
+  let value = s.state64(S.CR4);
+  for (const [n, at] of [
+    [0, S.CR0],
+    [2, S.CR2],
+    [3, S.CR3],
+  ] as const)
+    value = f.select(f.op('i32.eq', number, c32(n)), s.state64(at), value);
+  to.set(f.op('i64.and', value, s.state64(S.LINEAR_MASK)));
+};
+
+/** CR3; what the others change is for the routine. */
+const writeCr: Meaning = (s, register, from) => {
+  const { f } = s;
+  whenPrivileged(s);
+  f.if(f.op('i64.ne', register.get(), c64(3n)), () => s.routine());
+  const value = f.op('i64.and', from.get(), s.state64(S.LINEAR_MASK));
+  s.callSystem(HELPER_WRITE_CR3, f.op('i32.wrap_i64', value), f.op('i32.wrap_i64', f.op('i64.shr_u', value, c64(32n))));
+};
+
 const setPair = (cpu: Cpu, value: bigint): void => {
   cpu.setGpr(S.RAX, value & 0xffff_ffffn);
   cpu.setGpr(S.RDX, (value >> 32n) & 0xffff_ffffn);
@@ -161,7 +208,7 @@ export const systemRows: readonly Row[] = [
     return undefined;
   }),
   routine('LMSW', '0F 01 /6', 'Ew', ENDS, lmsw),
-  routine('INVLPG', '0F 01 /7m', 'Mb', ENDS, invlpg),
+  usual('INVLPG', '0F 01 /7m', 'Mb', MAPPING, invlpgMeaning, invlpg),
   routine('VMCALL', 'NP 0F 01 /C1', '', ENDS, hypercall(0)),
   routine('VMMCALL', '0F 01 /D9', '', { ...ENDS, ref: 'amd:VMMCALL' }, hypercall(1)),
   routine('CLAC', 'NP 0F 01 /CA', '', ENDS, setAccess(false)),
@@ -182,16 +229,30 @@ export const systemRows: readonly Row[] = [
   routine('UD1', '0F B9 /r', 'Gv,Ev', { ...ENDS, ref: 'sdm:UD' }, undefinedOpcode),
   routine('UD0', '0F FF /r', 'Gv,Ev', { ...ENDS, ref: 'sdm:UD' }, undefinedOpcode),
   routine('RSM', '0F AA', '', ENDS, undefinedOpcode),
-  routine('MOV', '0F 20 /r', 'Ry,Cy', { ref: 'sdm:MOV--Move to/from Control Registers' }, (cpu, insn) => {
-    privileged(cpu);
-    cpu.setGpr(insn.rm, readControl(cpu, insn.reg), controlWidth(insn));
-    return undefined;
-  }),
-  routine('MOV', '0F 22 /r', 'Cy,Ry', { ...ENDS, ref: 'sdm:MOV--Move to/from Control Registers' }, (cpu, insn) => {
-    privileged(cpu);
-    writeControl(cpu, insn.reg, controlValue(cpu, insn));
-    return undefined;
-  }),
+  usual(
+    'MOV',
+    '0F 20 /r',
+    'Rq,Cq',
+    { ...READ, ref: 'sdm:MOV--Move to/from Control Registers' },
+    readCr,
+    (cpu, insn) => {
+      privileged(cpu);
+      cpu.setGpr(insn.rm, readControl(cpu, insn.reg), controlWidth(insn));
+      return undefined;
+    },
+  ),
+  usual(
+    'MOV',
+    '0F 22 /r',
+    'Cq,Rq',
+    { ...MAPPING, ref: 'sdm:MOV--Move to/from Control Registers' },
+    writeCr,
+    (cpu, insn) => {
+      privileged(cpu);
+      writeControl(cpu, insn.reg, controlValue(cpu, insn));
+      return undefined;
+    },
+  ),
   routine('MOV', '0F 21 /r', 'Ry,Dy', { ref: 'sdm:MOV--Move to/from Debug Registers' }, (cpu, insn) => {
     cpu.setGpr(insn.rm, readDebug(cpu, insn.reg), controlWidth(insn));
     return undefined;

@@ -11,7 +11,7 @@ import type { Insn } from '../decode/insn.ts';
 import { LEAVE } from '../interpret/status.ts';
 import * as S from '../state.ts';
 import { dataBreakpoint } from '../system/debug.ts';
-import { ACV, fault, GP, GuestFault, PFV, SSV } from '../system/fault.ts';
+import { ACV, fault, GP, GuestFault, PFV, recordFault, SSV } from '../system/fault.ts';
 import { CR0_AM, EXECUTE, PageWalk, READ, WRITE } from './walk.ts';
 
 /** Kinds of access asked by compiled code: low byte of the descriptor is the size in bytes. */
@@ -242,9 +242,7 @@ export class MemoryAccess {
       );
     } catch (e) {
       if (!(e instanceof GuestFault)) throw e;
-      cpu.set32(S.FAULT_VECTOR, e.vector);
-      cpu.set32(S.FAULT_CODE, e.code ?? 0);
-      cpu.set32(S.FAULT_HAS_CODE, e.code === undefined ? 0 : 1);
+      recordFault(cpu, e);
       return 0;
     }
   }

@@ -1,7 +1,8 @@
 /** Control registers (key `sdm:3A "Control Registers"`): every check of a write, and what a change drags along. */
 import type { Cpu } from '../cpu.ts';
+import { canonical as isCanonical } from '../mmu/access.ts';
 import * as S from '../state.ts';
-import { fault, GP } from './fault.ts';
+import { fault, GP, GuestFault, recordFault } from './fault.ts';
 
 export const CR0_PE = 1,
   CR0_TS = 8,
@@ -92,6 +93,30 @@ export const writeCr3 = (cpu: Cpu, value: bigint): void => {
   if (usesPdptes(cpu.get32(S.CR0), cpu.get32(S.CR4), cpu.get32(S.EFER))) commitPdptes(cpu, loadPdptes(cpu, value));
   cpu.set64(S.CR3, value);
   cpu.flushTlb(false);
+};
+
+/** MOV CR3 of a value in halves, at level 0; a system helper. */
+export const loadCr3 = (cpu: Cpu, low: number, high: number): number => {
+  const reserved = cpu.model.physicalBits > 32 ? high >>> (cpu.model.physicalBits - 32) : high;
+  if (reserved !== 0 || usesPdptes(cpu.get32(S.CR0), cpu.get32(S.CR4), cpu.get32(S.EFER))) {
+    try {
+      writeCr3(cpu, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0));
+    } catch (e) {
+      if (!(e instanceof GuestFault)) throw e;
+      return recordFault(cpu, e);
+    }
+    return 0;
+  }
+  cpu.set32(S.CR3, low);
+  cpu.set32(S.CR3 + 4, high);
+  cpu.flushTlb(false);
+  return 0;
+};
+
+/** INVLPG of an address in halves, at level 0; a system helper. Addresses that are not canonical have no translation. */
+export const invalidate = (cpu: Cpu, low: number, high: number): number => {
+  if (isCanonical(high >>> 0)) cpu.mem.flushPage(low >>> 0, high >>> 0);
+  return 0;
 };
 
 /** MOV CR4: bits the model lacks are #GP(0), and so is clearing PAE in long mode. */

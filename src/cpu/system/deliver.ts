@@ -10,6 +10,7 @@ import type { SoftwareKind } from '../ports.ts';
 import * as S from '../state.ts';
 import { DR7_GD } from './debug.ts';
 import { EXT } from './descriptor.ts';
+import { DELIVER_CODE, DELIVER_FAULT } from './emitted-gates.ts';
 import { BP, DB, DE, DFV, fault, GP, GuestFault, NP, OFV, PFV, SSV, TS } from './fault.ts';
 import { enterThroughGate, enterThroughLongGate } from './gate.ts';
 import { currentStack, mergeSp, pushFrame } from './stack.ts';
@@ -35,6 +36,8 @@ const CONTRIBUTORY = new Set<number>([DE, TS, NP, SSV, GP]);
 const makesDouble = (first: number, second: number): boolean =>
   first === PFV ? second === PFV || CONTRIBUTORY.has(second) : CONTRIBUTORY.has(first) && CONTRIBUTORY.has(second);
 
+const isFault = (vector: number): boolean => vector !== DB && vector !== BP && vector !== OFV;
+
 /**
  * Delivers an exception of the instruction at RIP. #PF's CR2 is set by then. A fault on the way replaces the exception, makes it a
  * double fault, or ends in shutdown ({@link TrapSink.tripleFault}).
@@ -45,10 +48,14 @@ export const deliverException = (cpu: Cpu, vector: number, code: number | undefi
     cpu.owner.exception(cpu, vector, code);
     return;
   }
+  const kind = (isFault(vector) ? DELIVER_FAULT : 0) | (code === undefined ? 0 : DELIVER_CODE);
+  if (vector !== DB && cpu.deliverPlainly(cpu.base, vector | kind, cpu.rip, code ?? 0) !== 0) {
+    cpu.delivered = true;
+    return;
+  }
   for (;;) {
     // A fault's frame has RF set, so that the instruction breakpoint already reported is not met again.
-    const isFault = vector !== DB && vector !== BP && vector !== OFV;
-    const flags = cpu.eflags | (isFault ? S.RF : 0);
+    const flags = cpu.eflags | (isFault(vector) ? S.RF : 0);
     try {
       enter(cpu, { vector, code, ext: 1, checksDpl: false, rip: cpu.rip, flags });
       if (vector === DB) cpu.set32(S.DR7, cpu.get32(S.DR7) & ~DR7_GD);
@@ -73,6 +80,10 @@ export const deliverInterrupt = (cpu: Cpu, vector: number): void => {
   if (cpu.owner !== undefined) {
     cpu.delivered = true;
     cpu.owner.interrupt(cpu, vector);
+    return;
+  }
+  if (cpu.deliverPlainly(cpu.base, vector, cpu.rip, 0) !== 0) {
+    cpu.delivered = true;
     return;
   }
   try {

@@ -4,18 +4,18 @@ import * as S from '../state.ts';
 import { canonical } from './descriptor.ts';
 import { fault, GP, UD } from './fault.ts';
 
-const EFER_SCE = 1;
+export const EFER_SCE = 1;
 /** Flat code and data, accessed, present; DPL 0. */
-const CODE64 = 0xa09b,
-  CODE32 = 0xc09b,
-  DATA = 0xc093;
+export const FLAT_CODE64 = 0xa09b,
+  FLAT_CODE32 = 0xc09b,
+  FLAT_DATA = 0xc093;
 const LIMIT = 0xffff_ffff;
 /** Flags that SYSRET takes from R11. */
-const SYSRET_FLAGS = 0x3c_7fd7;
+export const SYSRET_FLAGS = 0x3c_7fd7;
 
 const loadFlat = (cpu: Cpu, code: number, codeAttr: number, stack: number, level: number): void => {
   cpu.setSegment(S.CS, (code & 0xfffc) | level, 0n, LIMIT, codeAttr | (level << 5));
-  cpu.setSegment(S.SS, (stack & 0xfffc) | level, 0n, LIMIT, DATA | (level << 5));
+  cpu.setSegment(S.SS, (stack & 0xfffc) | level, 0n, LIMIT, FLAT_DATA | (level << 5));
 };
 
 const checkEnabled = (cpu: Cpu): void => {
@@ -34,7 +34,7 @@ export const syscall = (cpu: Cpu, next: bigint): void => {
   cpu.setGpr(S.RCX, next);
   cpu.setGpr(11, BigInt(flags));
   const selector = cpu.get32(S.STAR + 4) & 0xffff;
-  loadFlat(cpu, selector, CODE64, selector + 8, 0);
+  loadFlat(cpu, selector, FLAT_CODE64, selector + 8, 0);
   cpu.rip = cpu.get64(S.LSTAR);
   cpu.eflags = (flags & ~(cpu.get32(S.SFMASK) | S.RF)) | 2;
   cpu.updateMode(0);
@@ -49,7 +49,7 @@ export const sysret = (cpu: Cpu, long: boolean): void => {
   const rcx = cpu.gpr(S.RCX);
   if (long && !canonical(rcx)) throw fault(GP, 0);
   const selector = cpu.get32(S.STAR + 4) >>> 16;
-  loadFlat(cpu, long ? selector + 16 : selector, long ? CODE64 : CODE32, selector + 8, 3);
+  loadFlat(cpu, long ? selector + 16 : selector, long ? FLAT_CODE64 : FLAT_CODE32, selector + 8, 3);
   cpu.rip = long ? rcx : rcx & 0xffff_ffffn;
   cpu.eflags = (Number(cpu.gpr(11) & 0xffff_ffffn) & SYSRET_FLAGS) | 2;
   cpu.updateMode(3);
@@ -72,7 +72,7 @@ export const sysenter = (cpu: Cpu, next: bigint): void => {
   const long = cpu.longMode;
   const sp = cpu.get64(S.SYSENTER_ESP),
     ip = cpu.get64(S.SYSENTER_EIP);
-  loadFlat(cpu, selector, long ? CODE64 : CODE32, selector + 8, 0);
+  loadFlat(cpu, selector, long ? FLAT_CODE64 : FLAT_CODE32, selector + 8, 0);
   cpu.setGpr(S.RSP, long ? sp : sp & 0xffff_ffffn);
   cpu.rip = long ? ip : ip & 0xffff_ffffn;
   cpu.eflags = cpu.eflags & ~(S.VM | S.IF | S.RF);
@@ -86,7 +86,7 @@ export const sysexit = (cpu: Cpu, long: boolean): void => {
   const sp = cpu.gpr(S.RCX),
     ip = cpu.gpr(S.RDX);
   if (long && !(canonical(sp) && canonical(ip))) throw fault(GP, 0);
-  loadFlat(cpu, selector + (long ? 32 : 16), long ? CODE64 : CODE32, selector + (long ? 40 : 24), 3);
+  loadFlat(cpu, selector + (long ? 32 : 16), long ? FLAT_CODE64 : FLAT_CODE32, selector + (long ? 40 : 24), 3);
   cpu.setGpr(S.RSP, long ? sp : sp & 0xffff_ffffn);
   cpu.rip = long ? ip : ip & 0xffff_ffffn;
   cpu.updateMode(3);

@@ -1,4 +1,8 @@
 /** Exceptions of the guest processor. Vectors are the architecture's (key `sdm:3A "Exception and Interrupt Reference"`). */
+import type { Cpu } from '../cpu.ts';
+import { FAULT } from '../interpret/status.ts';
+import * as S from '../state.ts';
+
 export const DE = 0,
   DB = 1,
   NMI = 2,
@@ -27,6 +31,14 @@ export class GuestFault {
   /** Error code, or undefined when the vector pushes none. */
   code: number | undefined = undefined;
 }
+
+/** Leaves a fault for whoever called compiled code's helper; the helper answers {@link status.FAULT}. */
+export const recordFault = (cpu: Cpu, { vector, code }: GuestFault): number => {
+  cpu.set32(S.FAULT_VECTOR, vector);
+  cpu.set32(S.FAULT_CODE, code ?? 0);
+  cpu.set32(S.FAULT_HAS_CODE, code === undefined ? 0 : 1);
+  return FAULT;
+};
 
 const pending = new GuestFault();
 

@@ -210,6 +210,9 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.flags.publish();
     super.callSystem(index, a, b);
   }
+  override transfer(): void {
+    throw new Error('control transfers are left to the interpreter');
+  }
   override plainMemory(): Val {
     throw new Error('only the interpreter walks page tables on behalf of a meaning');
   }
@@ -473,5 +476,8 @@ class PlacedRegister implements Operand {
   }
   displace(): void {
     this.address();
+  }
+  linear(): Val {
+    return this.address();
   }
 }
