@@ -19,6 +19,7 @@ import { type Insn, plainInsn } from './insn.ts';
 import { CodePage, type Region, regionCovers } from './page.ts';
 import { R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
 import { BLOCK_BYTES, CodeSpace } from './space.ts';
+import { Templates } from './templates.ts';
 
 const PAGE = 4096;
 /** Most bytes an instruction has, and most that decoding looks at. */
@@ -92,6 +93,7 @@ export class CodeCache {
   private readonly insns = new Map<number, Insn>();
   private readonly cpus: Cpu[] = [];
   private readonly decoder: Decoder;
+  private readonly templates = new Templates();
   private readonly view: DataView;
   private readonly bytes: Uint8Array;
   private readonly words: Uint32Array;
@@ -265,8 +267,7 @@ export class CodeCache {
         const end = at + this.bytes[record + R_LENGTH];
         if (end <= from) continue;
         if (at < low) low = at;
-        if (end > high) high = end;
-        this.unlink(record);
+        high = Math.max(high, end, this.unlinkRun(record, at));
         // What will be there is other code.
         if (this.words[(place + 4) >>> 2] < 0x8000_0000) this.words[(place + 4) >>> 2] = 0;
       }
@@ -286,6 +287,22 @@ export class CodeCache {
         this.dropCrossing(other, (key) => other.crossing.get(key)!.second === page.host);
     this.recover(page, low, Math.min(PAGE, high));
     return translated;
+  }
+
+  /**
+   * Unlinks a record, and if a straight run begins with it, the rest of the run too: whoever overwrites the beginning of a function
+   * goes on with the rest of it. Offset behind the last instruction unlinked.
+   */
+  private unlinkRun(record: number, offset: number): number {
+    const first =
+      (record - this.begin) % BLOCK_BYTES === 0 || this.view.getUint16(record - RECORD_SIZE + R_OP, true) === OP_END;
+    let end = offset;
+    do {
+      end += this.bytes[record + R_LENGTH];
+      this.unlink(record);
+      record += RECORD_SIZE;
+    } while (first && this.view.getUint16(record + R_OP, true) !== OP_END);
+    return end;
   }
 
   /** Finds out anew which bytes of a range are part of code. */
@@ -454,6 +471,15 @@ export class CodeCache {
     for (let count = 0; count < MAX_RUN; count++) {
       const place = table + offset * 8;
       if (offset >= PAGE || this.words[place >>> 2] !== 0) break;
+      const host = page.host + offset;
+      const template = offset + LONGEST <= PAGE ? this.templates.find(mode, this.bytes, host) : -1;
+      if (template >= 0) {
+        const record = this.newRecord(place);
+        this.templates.write(template, this.words, record >>> 2, this.bytes, host);
+        offset += this.templates.length(template);
+        if (this.templates.ends(template)) break;
+        continue;
+      }
       const d = this.decoder.decode(
         this.bytes,
         page.host + offset,
@@ -465,26 +491,46 @@ export class CodeCache {
         if (offset === start) return this.decodeCrossing(cpu, page, offset, low, high, mode, codeSize);
         break;
       }
-      const record = this.newRecord();
-      this.words[place >>> 2] = record;
-      this.places[(record - this.begin) / RECORD_SIZE] = place;
+      const record = this.newRecord(place);
       if (typeof d === 'string') {
         page.cover(offset, Math.min(PAGE, offset + LONGEST));
         this.writeCall(record, d === 'long' ? tooLongRow : undefinedRow, 2, codeSize);
         break;
       }
-      page.cover(offset, offset + d.length);
       this.write(record, d, mode);
+      this.learn(record, d, mode, host);
       offset += d.length;
       if (d.row.ends === true || d.row.mean === undefined) break;
     }
+    page.cover(start, offset);
     this.endRun();
     return 0;
   }
 
-  private newRecord(): number {
+  /** `place`: the table entry that will lead to it; 0 is none. */
+  private newRecord(place = 0): number {
     this.counts.records++;
-    return this.space.record(RECORD_SIZE);
+    const record = this.space.record(RECORD_SIZE);
+    if (place !== 0) {
+      this.words[place >>> 2] = record;
+      this.places[(record - this.begin) / RECORD_SIZE] = place;
+    }
+    return record;
+  }
+
+  /** Instructions that no routine has to know can be made from a template the next time. */
+  private learn(record: number, d: Decoded, mode: number, host: number): void {
+    if (d.row.call !== undefined) return;
+    let immediates = 0;
+    for (const { letter } of d.parsed.operands) {
+      if (letter === 'O' || letter === 'A') return;
+      if (letter === 'I' || letter === 'J') immediates++;
+    }
+    if (immediates > 1) return;
+    const { structure: bytes, displacementBytes: displacement } = this.decoder;
+    const immediate = d.length - bytes - displacement;
+    const ends = d.row.ends === true;
+    this.templates.learn(mode, this.words, record >>> 2, this.bytes, host, { bytes, displacement, immediate, ends });
   }
 
   private endRun(): void {

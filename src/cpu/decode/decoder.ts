@@ -69,6 +69,9 @@ export class Decoder {
   private at = 0;
   private end = 0;
   private short = false;
+  /** Of the instruction decoded last: bytes before its displacement and immediates, and bytes of its displacement. */
+  structure = 0;
+  displacementBytes = 0;
 
   constructor(options: { forcedEmulation: boolean }) {
     this.forcedEmulation = options.forcedEmulation;
@@ -228,12 +231,18 @@ export class Decoder {
     let memory: MemoryOperand | undefined;
     let reg = 0,
       rm = 0;
+    this.displacementBytes = 0;
+    this.structure = this.at - this.start;
     if (encoding.hasModrm) {
       this.at++;
+      this.structure++;
       reg = ((modrm >> 3) & 7) | ((rex & 4) << 1);
       rm = (modrm & 7) | ((rex & 1) << 3);
       const ignoresMod = parsed.operands.some((o) => o.letter === 'C' || o.letter === 'D');
-      if (modrm < 0xc0 && !ignoresMod) memory = this.memoryOperand(modrm, rex, addressSize, codeSize, segmentOverride);
+      if (modrm < 0xc0 && !ignoresMod) {
+        memory = this.memoryOperand(modrm, rex, addressSize, codeSize, segmentOverride);
+        this.displacementBytes = this.at - this.start - this.structure;
+      }
       for (const o of parsed.operands) {
         if (o.letter === 'S' && ((reg & 7) > 5 || (opcode === 0x8e && (reg & 7) === 1))) return 'undefined';
         if (o.letter === 'C' && reg !== 0 && reg !== 2 && reg !== 3 && reg !== 4 && (reg !== 8 || codeSize !== 64))
@@ -346,6 +355,7 @@ export class Decoder {
       base = low | ((rex & 1) << 3);
       if (low === 4) {
         const sib = this.u8();
+        this.structure++;
         base = (sib & 7) | ((rex & 1) << 3);
         index = ((sib >> 3) & 7) | ((rex & 2) << 2);
         scale = sib >> 6;

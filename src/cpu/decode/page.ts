@@ -44,24 +44,27 @@ export class CodePage {
   }
 
   cover(from: number, to: number): void {
-    for (let at = from; at < to; at++) this.covered[at >>> 5] |= 1 << (at & 31);
+    for (let word = from >>> 5; word << 5 < to; word++) this.covered[word] |= bitsOf(word, from, to);
   }
 
   uncover(from: number, to: number): void {
-    for (let at = from; at < to; at++) this.covered[at >>> 5] &= ~(1 << (at & 31));
+    for (let word = from >>> 5; word << 5 < to; word++) this.covered[word] &= ~bitsOf(word, from, to);
   }
 
   /** Some byte of a range is part of code. */
   covers(from: number, to: number): boolean {
-    for (let at = from; at < to; ) {
-      const word = this.covered[at >>> 5] >>> (at & 31);
-      const bits = Math.min(32 - (at & 31), to - at);
-      if ((bits === 32 ? word : word & ((1 << bits) - 1)) !== 0) return true;
-      at += bits;
-    }
+    for (let word = from >>> 5; word << 5 < to; word++)
+      if ((this.covered[word] & bitsOf(word, from, to)) !== 0) return true;
     return false;
   }
 }
+
+/** The part of a range that lies in one word of bits. */
+const bitsOf = (word: number, from: number, to: number): number => {
+  const start = from - (word << 5),
+    end = to - (word << 5);
+  return (start > 0 ? -1 << start : -1) & (end < 32 ? (1 << end) - 1 : -1);
+};
 
 /** A region was made from some byte of a range of its page. */
 export const regionCovers = ({ ranges }: Region, from: number, to: number): boolean => {

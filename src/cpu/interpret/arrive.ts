@@ -9,9 +9,10 @@ import * as status from './status.ts';
 export const tableEntry = (f: FunctionBody, cpu: Val, ip: Val, mask: Val, unknown: () => void): Val => {
   const linear = f.op('i64.and', f.op('i64.add', ip, f.load('i64.load', cpu, S.CS_BASE)), mask);
   const low = f.op('i32.wrap_i64', linear);
-  // The privilege bit of the mode key moves user and supervisor code of one page to different entries.
+  // Pages a MiB apart have different entries; the privilege bit of the mode key does the same to user and supervisor code of one page.
   const mode = f.load('i32.load', cpu, S.MODE);
-  const spread = f.op('i32.add', f.op('i32.shr_u', low, c32(12)), f.op('i32.shl', mode, c32(3)));
+  const pages = f.op('i32.add', f.op('i32.shr_u', low, c32(12)), f.op('i32.shr_u', low, c32(20)));
+  const spread = f.op('i32.add', pages, f.op('i32.shl', mode, c32(3)));
   const slot = f.op('i32.shl', f.op('i32.and', spread, c32(S.CODE_TLB_ENTRIES - 1)), c32(4));
   const entry = f.op('i32.add', cpu, slot);
   const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.op('i64.extend_i32_u', mode));

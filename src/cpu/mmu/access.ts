@@ -111,7 +111,7 @@ export class MemoryAccess {
   /** Puts the table of a page of code, whose translation was walked last, into the code look-aside. */
   enterCode(low: number, high: number, mode: number, table: number): void {
     const { u32, base } = this.cpu;
-    const slot = ((low >>> 12) + (mode << 3)) & (S.CODE_TLB_ENTRIES - 1);
+    const slot = ((low >>> 12) + (low >>> 20) + (mode << 3)) & (S.CODE_TLB_ENTRIES - 1);
     const at = (base + S.CODE_TLB + slot * S.CODE_TLB_ENTRY) >>> 2;
     if (u32[at + 1] === INVALID_HIGH) this.codeSlots[this.codeCount++] = slot;
     u32[at] = ((low & ~(PAGE - 1)) | mode) >>> 0;
