@@ -49,8 +49,8 @@ const tooLongRow = routine('(over 15 bytes)', '0F 0B', '', {}, () => {
 
 /** Makes regions; a slot is a place in the interpreter's table. */
 export interface RegionCompiler {
-  /** Compiles a region into a slot; size of the module in bytes. */
-  compile(slot: number, code: RegionCode, mode: number): number;
+  /** Compiles a region into a slot; size of the module in bytes, and offsets in the page where the region can be entered. */
+  compile(slot: number, code: RegionCode, mode: number): { readonly size: number; readonly entries: readonly number[] };
   /** Nothing leads to a slot any more: what is in it can go. */
   release(slot: number): void;
 }
@@ -163,9 +163,10 @@ export class CodeCache {
       this.words[place] = 0;
       return;
     }
-    const code = discover(this.decoder, this.bytes, host, entry, cpu.codeSize, (mode & S.MODE_REAL) !== 0, () =>
-      this.frequent(table, this.words[place]),
-    );
+    const { decoder, bytes } = this;
+    const real = (mode & S.MODE_REAL) !== 0;
+    const frequent = () => this.frequent(table, this.words[place]);
+    const code = discover({ decoder, bytes, host, codeSize: cpu.codeSize, real, frequent }, entry);
     if (code.blocks.length === 0) return;
     if (this.freeSlots.length === 0 || this.regionBytes >= REGION_BYTES) this.evictRegions();
     const slot = this.freeSlots.pop()!;
@@ -175,21 +176,21 @@ export class CodeCache {
       if (ranges[ranges.length - 1] === offset) ranges[ranges.length - 1] = end;
       else ranges.push(offset, end);
     }
-    const bytes = this.compiler.compile(slot, code, mode);
+    const { size, entries } = this.compiler.compile(slot, code, mode);
     const places: number[] = [];
-    for (const at of code.entries) {
+    for (const at of entries) {
       const word = (table + at * 8 + 4) >>> 2;
       // Where a region begins already, that one is the better: its loops were found from there.
       if (at !== entry && this.words[word] >= 0x8000_0000) continue;
       this.words[word] = (0x8000_0000 | slot) >>> 0;
       places.push(word);
     }
-    const region: Region = { slot, page, table, places, ranges, bytes };
+    const region: Region = { slot, page, table, places, ranges, bytes: size };
     this.regions.set(slot, region);
     page.regions.add(region);
-    this.regionBytes += bytes;
+    this.regionBytes += size;
     this.counts.regions++;
-    this.counts.regionBytes += bytes;
+    this.counts.regionBytes += size;
   }
 
   /** Offsets where control arrived often enough to be worth a place in a region that jumps to who knows where; the most frequent first. */

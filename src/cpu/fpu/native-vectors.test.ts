@@ -186,7 +186,7 @@ const translated = (c: VectorCase): string => {
           indirect: false,
         },
         cpu.get32(S.MODE),
-      ),
+      ).bytes,
     ),
     { ...imports, env: { ...imports.env, flags } },
   );

@@ -47,10 +47,10 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
     run: instance.exports['run'] as InterpreterEntry,
     compiler: {
       compile: (slot, code, mode) => {
-        const bytes = buildRegion(code, mode);
+        const { bytes, entries } = buildRegion(code, mode);
         const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), forRegions);
         regions.set(slot, region.exports['region']);
-        return bytes.length;
+        return { size: bytes.length, entries };
       },
       release: (slot) => regions.set(slot, null),
     },

@@ -12,7 +12,7 @@ export interface Block {
   readonly instructions: readonly Decoded[];
   /** Offset behind the last instruction. */
   readonly end: number;
-  /** What follows the last instruction: another instruction, nothing (it jumps), or one the region cannot hold. */
+  /** What follows the last instruction: another instruction (of the region or not), nothing (it jumps), or one no region can hold. */
   readonly after: 'next' | 'none' | 'interpret';
   /** Where the last instruction may jump to, when that is a place in the page. */
   readonly target: number | undefined;
@@ -27,7 +27,9 @@ export interface RegionCode {
 }
 
 const PAGE = 4096;
-const MAX_INSTRUCTIONS = 300;
+/** Instructions of a region, and those that each frequent place may add. */
+const MAX_INSTRUCTIONS = 250,
+  MAX_FREQUENT = 24;
 
 /** The translator leaves these to the interpreter. */
 const foreign = (d: Decoded): boolean =>
@@ -41,80 +43,107 @@ export const branchTarget = (d: Decoded, end: number): number | undefined => {
   return target >= 0n && target < BigInt(PAGE) ? Number(target) : undefined;
 };
 
+/** A call or jump through a register or memory. */
+export const jumpsAnywhere = ({ row, parsed }: Decoded): boolean =>
+  (row.name === 'CALL' || row.name === 'JMP') && !parsed.operands.some((o) => o.letter === 'J');
+
 const alwaysJumps = (name: string): boolean => name === 'JMP' || name === 'RET' || name === 'CALL';
 
-export const discover = (
-  decoder: Decoder,
-  bytes: Uint8Array,
-  host: number,
-  entry: number,
-  codeSize: CodeSize,
-  real: boolean,
-  frequent: () => readonly number[],
-): RegionCode => {
-  const found = new Map<number, Decoded>();
-  const leaders = new Set([entry]);
-  const returns = new Set<number>();
-  const work = [entry];
-  const lead = (offset: number): void => {
-    leaders.add(offset);
-    work.push(offset);
-  };
-  let indirect = false;
-  const follow = (): void => {
-    for (let offset = work.shift(); offset !== undefined; offset = work.shift()) {
-      while (offset < PAGE && !found.has(offset) && found.size < MAX_INSTRUCTIONS) {
-        const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize, real);
-        if (typeof d === 'string' || foreign(d)) break;
-        found.set(offset, d);
-        offset += d.length;
-        if (d.row.ends !== true) continue;
-        const target = branchTarget(d, offset);
-        if (target !== undefined) lead(target);
-        else if (d.row.name === 'CALL' || d.row.name === 'JMP')
-          indirect ||= !d.parsed.operands.some((o) => o.letter === 'J');
-        if (d.row.name === 'CALL') {
-          returns.add(offset);
-          lead(offset);
-        }
-        if (alwaysJumps(d.row.name)) break;
-        leaders.add(offset);
-      }
-    }
-  };
-  follow();
-  const entries = new Set([entry]);
-  if (indirect)
-    for (const offset of frequent()) {
-      if (found.has(offset)) continue;
-      entries.add(offset);
-      lead(offset);
-      follow();
-    }
-  for (const offset of returns) entries.add(offset);
-  const blocks: Block[] = [];
-  for (const offset of [...leaders].sort((a, b) => a - b))
-    if (found.has(offset)) blocks.push(blockAt(found, leaders, offset));
-  return { blocks, entries: [...entries].filter((e) => found.has(e)), indirect };
-};
+/** The bytes of a page, and how to read them. */
+export interface PageCode {
+  readonly decoder: Decoder;
+  readonly bytes: Uint8Array;
+  /** Where the page begins in `bytes`. */
+  readonly host: number;
+  readonly codeSize: CodeSize;
+  readonly real: boolean;
+  /** Places of the page where control arrived often, the most frequent first. */
+  frequent(): readonly number[];
+}
 
-const blockAt = (found: ReadonlyMap<number, Decoded>, leaders: ReadonlySet<number>, offset: number): Block => {
-  const instructions: Decoded[] = [];
-  let at = offset;
-  let after: Block['after'] = 'interpret';
-  let target: number | undefined;
-  for (let d = found.get(at); d !== undefined; d = found.get(at)) {
-    instructions.push(d);
-    at += d.length;
-    if (d.row.ends === true) {
-      after = alwaysJumps(d.row.name) ? 'none' : 'next';
-      target = branchTarget(d, at);
-      break;
-    }
-    if (leaders.has(at) && found.has(at)) {
-      after = 'next';
-      break;
-    }
+class Discovery {
+  private readonly page: PageCode;
+  private readonly found = new Map<number, Decoded>();
+  private readonly leaders = new Set<number>();
+  /** Places behind calls. */
+  private readonly returns = new Set<number>();
+  /** Instructions that are left to the interpreter. */
+  private readonly outside = new Set<number>([PAGE]);
+  private readonly work: number[] = [];
+  private indirect = false;
+
+  constructor(page: PageCode) {
+    this.page = page;
   }
-  return { offset, instructions, end: at, after, target };
-};
+
+  region(entry: number): RegionCode {
+    const { found, leaders } = this;
+    const entries = new Set([entry]);
+    this.follow(entry, MAX_INSTRUCTIONS);
+    if (this.indirect)
+      for (const offset of this.page.frequent()) {
+        if (found.has(offset)) continue;
+        entries.add(offset);
+        this.follow(offset, found.size + MAX_FREQUENT);
+      }
+    for (const offset of this.returns) entries.add(offset);
+    const blocks: Block[] = [];
+    for (const offset of [...leaders].sort((a, b) => a - b)) if (found.has(offset)) blocks.push(this.block(offset));
+    return { blocks, entries: [...entries].filter((e) => found.has(e)), indirect: this.indirect };
+  }
+
+  private lead(offset: number): void {
+    this.leaders.add(offset);
+    this.work.push(offset);
+  }
+
+  /** Decodes what can be reached from a place, the nearest first, while there are less than so many instructions. */
+  private follow(from: number, limit: number): void {
+    const { found, work } = this;
+    this.lead(from);
+    for (let offset = work.shift(); offset !== undefined; offset = work.shift())
+      while (offset < PAGE && !found.has(offset) && found.size < limit) {
+        const end = this.instruction(offset);
+        if (end === undefined) break;
+        offset = end;
+      }
+  }
+
+  /** Decodes an instruction; the offset behind it when control goes on there in any case. */
+  private instruction(offset: number): number | undefined {
+    const { decoder, bytes, host, codeSize, real } = this.page;
+    const d = decoder.decode(bytes, host + offset, host + PAGE, codeSize, real);
+    if (typeof d === 'string' || foreign(d)) {
+      this.outside.add(offset);
+      return undefined;
+    }
+    this.found.set(offset, d);
+    const end = offset + d.length;
+    if (d.row.ends !== true) return end;
+    const target = branchTarget(d, end);
+    if (target !== undefined) this.lead(target);
+    else if (jumpsAnywhere(d)) this.indirect = true;
+    if (d.row.name === 'CALL') this.returns.add(end);
+    if (d.row.name === 'CALL' || !alwaysJumps(d.row.name)) this.lead(end);
+    return undefined;
+  }
+
+  private block(offset: number): Block {
+    const { found, leaders, outside } = this;
+    const instructions: Decoded[] = [];
+    let at = offset;
+    for (let d = found.get(at); d !== undefined; d = found.get(at)) {
+      instructions.push(d);
+      at += d.length;
+      if (d.row.ends === true) {
+        const after = alwaysJumps(d.row.name) ? 'none' : 'next';
+        return { offset, instructions, end: at, after, target: branchTarget(d, at) };
+      }
+      if (leaders.has(at)) break;
+    }
+    return { offset, instructions, end: at, after: outside.has(at) ? 'interpret' : 'next', target: undefined };
+  }
+}
+
+/** The region that begins at an offset of a page. */
+export const discover = (page: PageCode, entry: number): RegionCode => new Discovery(page).region(entry);

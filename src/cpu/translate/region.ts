@@ -15,12 +15,18 @@ import { c32, c64, type Label, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { RegionBody } from './body.ts';
-import type { Block, RegionCode } from './discover.ts';
+import { type Block, jumpsAnywhere, type RegionCode } from './discover.ts';
 import { unknownFlags } from './flags.ts';
 import { TranslatorSemantics } from './semantics.ts';
 import { type Structure, structure } from './structure.ts';
 
-export const buildRegion = (code: RegionCode, mode: number): Uint8Array<ArrayBuffer> => {
+export interface RegionModule {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Offsets in the page where the region can be entered. */
+  readonly entries: readonly number[];
+}
+
+export const buildRegion = (code: RegionCode, mode: number): RegionModule => {
   const m = new ModuleBuilder();
   const imports: Imports = {
     slow: m.import('env', 'slow', [I32, I32], [I32]),
@@ -31,8 +37,8 @@ export const buildRegion = (code: RegionCode, mode: number): Uint8Array<ArrayBuf
   };
   const body = new RegionBody([I32], [I32], unknownFlags);
   m.export('region', m.add(body));
-  new RegionWriter(body, imports, code, mode).write();
-  return m.finish();
+  const entries = new RegionWriter(body, imports, code, mode).write();
+  return { bytes: m.finish(), entries };
 };
 
 /** The dispatcher's node; the block at position i is node i + 1. */
@@ -53,7 +59,7 @@ class RegionWriter {
   /** Labels of loops, and of the places behind the blocks where ways meet. */
   private readonly loops: Label[] = [];
   private readonly behind: Label[] = [];
-  /** Offset in the page that the dispatcher goes to. */
+  /** Offset in the page that the dispatcher goes to; {@link ARRIVED} once control is there. */
   private readonly where: Val;
   private current = DISPATCHER;
 
@@ -90,13 +96,12 @@ class RegionWriter {
 
   /** The block ends with a jump to a target that is found at run time and may be an entry. */
   private isDispatched({ instructions }: Block): boolean {
-    const { row, parsed } = instructions.at(-1)!;
-    if (row.name === 'RET') return this.returns;
-    if (row.name !== 'CALL' && row.name !== 'JMP') return false;
-    return this.indirectJumps && !parsed.operands.some((o) => o.letter === 'J');
+    const last = instructions.at(-1)!;
+    return last.row.name === 'RET' ? this.returns : this.indirectJumps && jumpsAnywhere(last);
   }
 
-  write(): void {
+  /** Writes the function; the offsets where it can be entered. */
+  write(): readonly number[] {
     const { f, s } = this;
     s.frame(() => {
       this.tree(DISPATCHER);
@@ -116,6 +121,7 @@ class RegionWriter {
       f.assign(this.where, f.op('i32.wrap_i64', offset));
       f.assign(s.pageIp, f.op('i64.sub', rip, offset));
     });
+    return this.targets(this.shape.entries).map(({ offset }) => offset);
   }
 
   /** Nonzero when a unit that the region uses cannot be used now: each instruction's own check is left to the interpreter. */
@@ -202,29 +208,53 @@ class RegionWriter {
     return true;
   }
 
-  /** Compares the wanted offset with those of the entries, halving them. */
+  /** Where the dispatcher can go through these nodes: to themselves, and to the loops inside those that are loops. */
+  private targets(nodes: readonly number[]): { readonly offset: number; readonly to: number }[] {
+    const { inner } = this.shape;
+    const offsets = (node: number): number[] => [this.blocks[node - 1].offset, ...inner[node].flatMap(offsets)];
+    return nodes.flatMap((to) => offsets(to).map((offset) => ({ offset, to }))).sort((x, y) => x.offset - y.offset);
+  }
+
   private dispatch(): void {
     const { f, s, shape } = this;
-    const { entries } = shape;
-    if (entries.length === 1 && !shape.isLoop[DISPATCHER]) {
-      this.edge(entries[0]);
+    const targets = this.targets(shape.entries);
+    if (targets.length === 1 && !shape.isLoop[DISPATCHER]) {
+      f.assign(this.where, c32(ARRIVED));
+      this.edge(targets[0].to);
       return;
     }
-    const offsetOf = (node: number): number => this.blocks[node - 1].offset;
-    const among = (from: number, to: number): void => {
-      if (to - from === 1) {
-        f.if(f.op('i32.eq', this.where, c32(offsetOf(entries[from]))), () => this.edge(entries[from]));
-        s.exit(f.op('i64.extend_i32_u', this.where), status.JUMPED);
-        return;
-      }
-      const half = (from + to) >> 1;
-      f.if(
-        f.op('i32.lt_u', this.where, c32(offsetOf(entries[half]))),
-        () => among(from, half),
-        () => among(half, to),
-      );
-    };
-    among(0, entries.length);
+    this.among(targets);
+    s.exit(f.op('i64.extend_i32_u', this.where), status.JUMPED);
+  }
+
+  /** Goes to the target that is wanted: compares it with those there are, halving them. */
+  private among(targets: readonly { readonly offset: number; readonly to: number }[]): void {
+    const { f } = this;
+    if (targets.length === 1) {
+      const [{ offset, to }] = targets;
+      f.if(f.op('i32.eq', this.where, c32(offset)), () => {
+        if (offset === this.blocks[to - 1].offset) f.assign(this.where, c32(ARRIVED));
+        this.edge(to);
+      });
+      return;
+    }
+    const half = targets.length >> 1;
+    f.if(
+      f.op('i32.lt_u', this.where, c32(targets[half].offset)),
+      () => this.among(targets.slice(0, half)),
+      () => this.among(targets.slice(half)),
+    );
+  }
+
+  /** At the head of a loop: goes on to the loop inside it that is wanted. */
+  private passThrough(node: number): void {
+    const { f } = this;
+    const inner = this.shape.inner[node];
+    if (inner.length === 0) return;
+    f.if(f.op('i32.ne', this.where, c32(ARRIVED)), () => {
+      this.among(this.targets(inner));
+      f.unreachable();
+    });
   }
 
   // ---- blocks ----
@@ -250,6 +280,7 @@ class RegionWriter {
   private block(block: Block, node: number): void {
     const { f, s } = this;
     const count = block.instructions.length;
+    this.passThrough(node);
     if (this.isChecked(node))
       f.if(f.op('i32.lt_u', s.budget, c32(this.need(node))), () => s.exit(c64(block.offset), status.INTERPRET));
     f.assign(s.budget, f.op('i32.sub', s.budget, c32(count)));
@@ -263,8 +294,11 @@ class RegionWriter {
       f.release();
     });
     if (block.after === 'none') return;
-    if (block.after === 'interpret' || !this.goto(block.end)) s.exit(c64(block.end), status.INTERPRET);
+    if (block.after === 'interpret') s.exit(c64(block.end), status.INTERPRET);
+    else if (!this.goto(block.end)) s.exit(c64(block.end), status.JUMPED);
   }
 }
 
 const CR0_EM_TS = 12;
+/** No offset in the page. */
+const ARRIVED = -1;

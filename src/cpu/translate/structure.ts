@@ -22,6 +22,11 @@ export interface Structure {
   readonly dispatched: (from: number, to: number) => boolean;
   /** Nodes that the dispatcher goes to, ascending. */
   readonly entries: readonly number[];
+  /**
+   * Heads of loops that lie immediately inside a loop, by that one's head. Each loop can be entered at its head: the dispatcher goes to the
+   * outermost loop, whose head goes on to the inner one, so that loops stay loops.
+   */
+  readonly inner: readonly (readonly number[])[];
 }
 
 const reversePostorder = (edges: readonly (readonly number[])[]): number[] => {
@@ -100,7 +105,10 @@ export const structure = (graph: Graph): Structure => {
     const irreducible: [number, number][] = [];
     for (const from of sequence)
       for (const to of edges[from]) if (order[to] <= order[from] && !dominates(to, from)) irreducible.push([from, to]);
-    if (irreducible.length === 0) return describe(edges, sequence, order, above, (a, b) => dispatched.has(key(a, b)));
+    if (irreducible.length === 0) {
+      const inner = enterLoops(edges, sequence, order);
+      return describe(edges, inner, (a, b) => dispatched.has(key(a, b)));
+    }
     for (const [from, to] of irreducible) {
       dispatched.add(key(from, to));
       edges[from] = [...edges[from].filter((t) => t !== to), 0];
@@ -109,21 +117,53 @@ export const structure = (graph: Graph): Structure => {
   }
 };
 
+/** Adds edges to the heads of all loops: from the head of the loop around it, or from the dispatcher. Returns them by origin. */
+const enterLoops = (edges: number[][], sequence: readonly number[], order: readonly number[]): number[][] => {
+  const before: number[][] = edges.map(() => []);
+  for (const from of sequence) for (const to of edges[from]) before[to].push(from);
+  // Loops in the order of their heads, outer ones first: the last to claim a node is the innermost around it.
+  const around = edges.map(() => 0);
+  const inner: number[][] = edges.map(() => []);
+  for (const head of sequence) {
+    if (head === 0) continue;
+    const work = before[head].filter((from) => order[from] >= order[head]);
+    if (work.length === 0) continue;
+    inner[around[head]].push(head);
+    const body = new Set([head]);
+    for (let node = work.pop(); node !== undefined; node = work.pop()) {
+      if (body.has(node)) continue;
+      body.add(node);
+      work.push(...before[node]);
+    }
+    for (const node of body) around[node] = head;
+  }
+  inner.forEach((heads, from) => {
+    for (const head of heads) if (!edges[from].includes(head)) edges[from].push(head);
+  });
+  inner[0].length = 0;
+  return inner;
+};
+
 const describe = (
   edges: readonly (readonly number[])[],
-  sequence: readonly number[],
-  order: readonly number[],
-  above: readonly number[],
+  inner: readonly (readonly number[])[],
   dispatched: Structure['dispatched'],
 ): Structure => {
+  const sequence = reversePostorder(edges);
+  const order = edges.map(() => -1);
+  sequence.forEach((node, i) => {
+    order[node] = i;
+  });
+  const above = dominators(edges, sequence, order);
   const ways = edges.map(() => 0);
   const isLoop = edges.map(() => false);
   for (const from of sequence)
     for (const to of edges[from])
       if (order[to] <= order[from]) isLoop[to] = true;
       else ways[to]++;
-  const isMerge = ways.map((n) => n > 1);
+  // Whoever wants to go into a loop comes to the head of the loop around it, too.
+  const isMerge = ways.map((n, node) => n > 1 || (node !== 0 && inner[node].length > 0));
   const merges: number[][] = edges.map(() => []);
   for (const node of [...sequence].reverse()) if (isMerge[node]) merges[above[node]].push(node);
-  return { order, merges, isMerge, isLoop, dispatched, entries: [...edges[0]].sort((a, b) => a - b) };
+  return { order, merges, isMerge, isLoop, dispatched, entries: [...edges[0]].sort((a, b) => a - b), inner };
 };
