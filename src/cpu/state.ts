@@ -174,7 +174,7 @@ export const fpr = (n: number): number => FPU_REGISTERS + n * 16;
  * nobody has written is empty.
  */
 export const TLB_SETS = 0x1000;
-export const TLB_ENTRIES = 2048,
+export const TLB_ENTRIES = 8192,
   TLB_ENTRY = 32,
   TLB_SET = TLB_ENTRIES * TLB_ENTRY;
 export const TLB_SUPERVISOR = 0,
@@ -201,7 +201,7 @@ export const TLB_LOG_SIZE = 1024;
 
 /** Code look-aside: 256 entries of 16 bytes: tag u64 (linear page | mode key), code table u32. Tag {@link TLB_INVALID} is empty. */
 export const CODE_TLB = TLB_LOG + TLB_LOG_SIZE * 4;
-export const CODE_TLB_ENTRIES = 256,
+export const CODE_TLB_ENTRIES = 8192,
   CODE_TLB_ENTRY = 16;
 
 /** Size of one vCPU's block. */
