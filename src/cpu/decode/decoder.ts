@@ -75,7 +75,6 @@ export class Decoder {
 
   constructor(options: { forcedEmulation: boolean }) {
     this.forcedEmulation = options.forcedEmulation;
-    tables ??= buildTables();
   }
 
   private u8(): number {
@@ -199,7 +198,8 @@ export class Decoder {
       opcode = this.u8();
     }
     if (this.short) return 'more';
-    const candidates = tables![(vex ? 4 : 0) + map][opcode];
+    tables ??= buildTables();
+    const candidates = tables[(vex ? 4 : 0) + map][opcode];
     if (candidates === undefined) return 'undefined';
     const mandatory = vex ? vexPrefix : repeat === 0xf3 ? 'F3' : repeat === 0xf2 ? 'F2' : operand66 ? '66' : 'NP';
     let modrm = -1;

@@ -32,10 +32,16 @@ export interface OperandSpec {
   readonly fixed: string | undefined;
 }
 
-const HEX = /^[0-9A-F]{2}$/;
+/** Two hexadecimal digits. Told by hand, here and below: a thousand rows are read at every start. */
+const isHex = (word: string): boolean =>
+  word.length === 2 && isDigit(word.charCodeAt(0)) && isDigit(word.charCodeAt(1));
+const isDigit = (code: number): boolean => (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x46);
+
+/** What may follow the opcode besides ModRM: immediates and displacements, whose sizes the operands tell. */
+const TAILS = new Set(['ib', 'iw', 'id', 'iz', 'iv', 'cb', 'cw', 'cd', 'cz', 'cp', 'mo', 'iq']);
 
 export const parseEncoding = (text: string): Encoding => {
-  const words = text.trim().split(/\s+/);
+  const words = text.split(' ');
   let map: OpcodeMap = 0;
   let vex = false;
   let vexW: 0 | 1 | undefined;
@@ -55,14 +61,14 @@ export const parseEncoding = (text: string): Encoding => {
     ) {
       prefix = words[0] as Mandatory;
       at = 1;
-    } else if ((words[0] === 'F3' || words[0] === 'F2') && words.length > 1 && HEX.test(words[1].slice(0, 2))) {
+    } else if ((words[0] === 'F3' || words[0] === 'F2') && words.length > 1 && isHex(words[1].slice(0, 2))) {
       prefix = words[0] as Mandatory;
       at = 1;
     }
     if (words[at] === '0F' && words.length > at + 1) {
       at++;
       map = 1;
-      if ((words[at] === '38' || words[at] === '3A') && words.length > at + 1 && HEX.test(words[at + 1].slice(0, 2))) {
+      if ((words[at] === '38' || words[at] === '3A') && words.length > at + 1 && isHex(words[at + 1].slice(0, 2))) {
         map = words[at] === '38' ? 2 : 3;
         at++;
       }
@@ -79,37 +85,44 @@ export const parseEncoding = (text: string): Encoding => {
     const word = words[at];
     if (word.startsWith('/')) {
       hasModrm = true;
-      const match = /^\/(r|[0-7])([rm]?)$/.exec(word);
-      if (match === null) {
+      // /r or /digit, then perhaps r or m for the form; /XX is the whole byte.
+      const kind = word[2] ?? '';
+      if (kind !== '' && kind !== 'r' && kind !== 'm') {
         modrm = Number.parseInt(word.slice(1), 16);
         digit = (modrm >> 3) & 7;
         form = 'reg';
         continue;
       }
-      if (match[1] !== 'r') digit = Number(match[1]);
-      if (match[2] === 'r') form = 'reg';
-      else if (match[2] === 'm') form = 'mem';
-    } else if (HEX.test(word)) {
+      if (word[1] !== 'r') digit = Number(word[1]);
+      if (kind === 'r') form = 'reg';
+      else if (kind === 'm') form = 'mem';
+    } else if (isHex(word)) {
       hasModrm = true;
       modrm = Number.parseInt(word, 16);
       digit = (modrm >> 3) & 7;
       form = modrm >= 0xc0 ? 'reg' : 'mem';
-    } else if (!/^(ib|iw|id|iz|iv|cb|cw|cd|cz|cp|mo|iq)$/.test(word))
-      throw new Error(`row encoding '${text}': '${word}' is not understood`);
+    } else if (!TAILS.has(word)) throw new Error(`row encoding '${text}': '${word}' is not understood`);
   }
   return { map, vex, vexW, prefix, opcode, plusR, hasModrm, digit, form, modrm };
 };
 
-const FIXED = /^(AL|AX|EAX|RAX|CL|DX|rAX|1|3|AH)$/;
+const FIXED = new Set(['AL', 'AX', 'EAX', 'RAX', 'CL', 'DX', 'rAX', '1', '3', 'AH']);
 
-export const parseOperands = (text: string): OperandSpec[] =>
-  text === ''
-    ? []
-    : text.split(',').map((word) => {
-        const w = word.trim();
-        if (FIXED.test(w)) return { letter: 'fixed', width: '', fixed: w };
-        return { letter: w[0], width: w.slice(1), fixed: undefined };
-      });
+/** Many rows have the same operands. */
+const known = new Map<string, readonly OperandSpec[]>([['', []]]);
+
+export const parseOperands = (text: string): readonly OperandSpec[] => {
+  let operands = known.get(text);
+  if (operands === undefined) {
+    operands = text
+      .split(',')
+      .map((w) =>
+        FIXED.has(w) ? { letter: 'fixed', width: '', fixed: w } : { letter: w[0], width: w.slice(1), fixed: undefined },
+      );
+    known.set(text, operands);
+  }
+  return operands;
+};
 
 /** Row with its notation read. */
 export interface ParsedRow {

@@ -26,17 +26,23 @@ export interface Plan {
   readonly first: ReadonlyMap<ParsedRow, number>;
 }
 
+type Size = 0 | 16 | 32 | 64;
+const NONE: readonly Size[] = [0],
+  ALL: readonly Size[] = [16, 32, 64],
+  WIDE: readonly Size[] = [32, 64];
+
 /** Operand sizes a row is generated for. */
-export const sizesOf = (p: ParsedRow): readonly (0 | 16 | 32 | 64)[] => {
-  const codes = p.operands.map((o) => o.width);
-  const fixed = p.operands.some((o) => o.fixed === 'rAX');
-  if (p.row.size64 === 'f64' && (codes.includes('v') || codes.includes('z') || p.row.operands === ''))
-    return [16, 32, 64];
-  if (codes.includes('v') || fixed || codes.includes('z')) return [16, 32, 64];
-  if (codes.includes('y')) return [32, 64];
-  if (p.row.sized === true || p.row.size64 !== undefined || p.row.rep !== undefined || codes.includes('p'))
-    return [16, 32, 64];
-  return [0];
+export const sizesOf = ({ row, operands }: ParsedRow): readonly Size[] => {
+  let wide = false,
+    pointer = false;
+  for (const { width, fixed } of operands) {
+    if (width === 'v' || width === 'z' || fixed === 'rAX') return ALL;
+    if (width === 'y') wide = true;
+    else if (width === 'p') pointer = true;
+  }
+  if (row.size64 === 'f64' && row.operands === '') return ALL;
+  if (wide) return WIDE;
+  return row.sized === true || row.size64 !== undefined || row.rep !== undefined || pointer ? ALL : NONE;
 };
 
 export const variantNumber = (plan: Plan, p: ParsedRow, operandSize: 16 | 32 | 64, memory: boolean): number => {
