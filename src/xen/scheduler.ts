@@ -155,6 +155,11 @@ export class Scheduler {
       this.current = vcpu;
       this.select(vcpu);
       enterProcessor(vcpu);
+      if (!vcpu.isRunnable) {
+        // Its first entry crashed the domain.
+        this.leave();
+        return;
+      }
     }
     this.last = vcpu.id;
     const now = clock.now();

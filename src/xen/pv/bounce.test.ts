@@ -26,7 +26,7 @@ test('bounce, 64-bit: rcx, r11, rip, cs with RPL 0 and the mask, rflags, rsp, ss
     BigInt(CODE),
     0x1_0000_e030n,
     // The mask was set, so IF is clear.
-    BigInt(2 | S.CF | S.NT | S.DF),
+    BigInt(2 | S.CF | S.NT | S.DF | S.RF),
     STACK - 0x108n,
     0xe02bn,
   ]);
@@ -56,7 +56,13 @@ test('bounce, 64-bit: from user mode the frame is on the kernel stack, cs keeps 
   assert.equal(bench.cpu.get64(S.CR3), BigInt(bench.root) << 12n);
   assert.equal(bench.cpu.get64(S.seg(S.GS)), 0x1000n);
   assert.equal(bench.rsp, STACK - 56n);
-  assert.deepEqual(bench.words(bench.rsp + 16n, 5), [BigInt(USER_CODE), 0x1_0000_e033n, 2n, USER_STACK, 0xe02bn]);
+  assert.deepEqual(bench.words(bench.rsp + 16n, 5), [
+    BigInt(USER_CODE),
+    0x1_0000_e033n,
+    0x1_0002n,
+    USER_STACK,
+    0xe02bn,
+  ]);
 });
 
 test('bounce, 32-bit: from ring 1 eip, cs with the mask in bit 16 and eflags on the same stack', () => {
@@ -67,7 +73,7 @@ test('bounce, 32-bit: from ring 1 eip, cs with the mask in bit 16 and eflags on 
   bench.run(1);
   assert.equal(bench.cpu.rip, handler);
   assert.equal(bench.rsp, STACK - 16n);
-  assert.deepEqual(bench.words(bench.rsp, 3), [BigInt(CODE), 0xe019n, 0x202n]);
+  assert.deepEqual(bench.words(bench.rsp, 3), [BigInt(CODE), 0xe019n, 0x1_0202n]);
 });
 
 test('bounce, 32-bit: from ring 3 also esp and ss, on the kernel stack, and ring 1 goes on', () => {
@@ -79,7 +85,7 @@ test('bounce, 32-bit: from ring 3 also esp and ss, on the kernel stack, and ring
   bench.run(1);
   assert.equal(bench.cpu.cpl, 1);
   assert.equal(bench.rsp, STACK - 20n);
-  assert.deepEqual(bench.words(bench.rsp, 5), [BigInt(USER_CODE), 0xe02bn, 0x202n, USER_STACK, 0xe033n]);
+  assert.deepEqual(bench.words(bench.rsp, 5), [BigInt(USER_CODE), 0xe02bn, 0x1_0202n, USER_STACK, 0xe033n]);
   assert.equal(bench.selector(S.SS), 0xe021);
 });
 
@@ -162,5 +168,5 @@ test('bounce, 64-bit: with the architectural-IOPL assist the virtual IOPL is in 
   bench.vcpu.iopl = 0x3000;
   bench.pv.domain.vmAssist = 1n << 4n;
   bench.run(1);
-  assert.equal(bench.words(bench.rsp + 32n, 1)[0], 0x3002n);
+  assert.equal(bench.words(bench.rsp + 32n, 1)[0], 0x1_3002n);
 });

@@ -17,6 +17,8 @@ export const DB = 1,
   SS = 12,
   GP = 13,
   PF = 14;
+/** Vectors whose saved flags have no RF. */
+const NOT_FAULTS: ReadonlySet<number> = new Set([DB, NMI, BP, OF]);
 /** Bits of a page fault's error code. */
 export const PF_PRESENT = 1,
   PF_WRITE = 2,
@@ -36,6 +38,8 @@ export function inject(
   rip = cpu.rip,
 ): void {
   saveFrame(pv, cpu, rip);
+  // As the processor saves it for the hypervisor: what will be executed again shall not meet its breakpoint again.
+  if (rip === cpu.rip && !NOT_FAULTS.has(vector)) pv.frame.flags |= S.RF;
   if (enterHandler(domain, pv, cpu, vector, code)) leave(domain, pv, cpu);
 }
 

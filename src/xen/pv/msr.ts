@@ -20,6 +20,8 @@ const IA32_PERF_CAPABILITIES = 0x345,
 const MCG_CAP = 0x100_0802n;
 const MC_BANKS = 2;
 const IA32_MC0_CTL2 = 0x280;
+/** Write only, in effect: it reads as 0. */
+const HYPERCALL_PAGE_MSR = 0x4000_0000;
 /** SCE, LME, LMA. */
 const EFER_LONG = 0x501n;
 
@@ -102,6 +104,8 @@ export class PvMsrs {
         return pv.cpuidFaulting ? M.MISC_FEATURES_CPUID_FAULTING : 0n;
       case M.IA32_TSC_AUX:
         return this.policy.has('RDTSCP') ? cpu.get64(S.TSC_AUX) : undefined;
+      case HYPERCALL_PAGE_MSR:
+        return 0n;
       case M.IA32_MCG_CAP:
         return MCG_CAP;
       case M.IA32_MCG_STATUS:
@@ -170,8 +174,6 @@ export class PvMsrs {
     return true;
   }
 }
-
-const HYPERCALL_PAGE_MSR = 0x4000_0000;
 
 function bankRead(index: number): bigint | undefined {
   if (index >= IA32_MC0_CTL2 && index < IA32_MC0_CTL2 + MC_BANKS) return 0n;

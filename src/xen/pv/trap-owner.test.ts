@@ -127,3 +127,18 @@ test('a non-maskable interrupt without a handler is lost', () => {
   assert.equal(bench.cpu.rip, BigInt(CODE + 1));
   assert.equal(bench.vcpu.vcpu.nmiPending, false);
 });
+
+test('an instruction breakpoint: a fault, with RF clear in its frame; other faults of the instruction have RF set', () => {
+  const bench = new PvBench(64).code(0x0f, 0x0b).start();
+  bench.write(bench.handle(1), [0x90]);
+  const handler = bench.handle(6);
+  assert.equal(bench.call(8, 0, CODE), 0);
+  assert.equal(bench.call(8, 7, 1), 0);
+  bench.run(1);
+  assert.deepEqual(bench.words(bench.rsp + 16n, 3), [BigInt(CODE), 0x1_0000_e030n, 2n]);
+  assert.equal(bench.call(9, 6), 0xffff_0ff1n);
+  bench.iret([0n, 0n, 0n, 0n, BigInt(CODE), 0xe030n, 0x1_0202n, STACK, 0xe02bn]);
+  bench.run(1);
+  assert.equal(bench.cpu.rip, handler);
+  assert.equal(bench.words(bench.rsp + 32n, 1)[0], 0x1_0202n);
+});

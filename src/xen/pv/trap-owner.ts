@@ -148,6 +148,7 @@ export class PvTrapOwner implements TrapOwner {
     const linear = cpu.get64(S.CR2);
     switch (this.domain.mm.pageFault(pv, linear, code)) {
       case 'retry':
+        cpu.set32(S.EFLAGS_REST, cpu.get32(S.EFLAGS_REST) | resumeFlag(cpu));
         return;
       case 'table-write':
         if (this.mayWriteTables(pv) && emulateTableWrite(this.domain, pv, cpu, linear)) return;
@@ -180,6 +181,9 @@ export class PvTrapOwner implements TrapOwner {
     return pv;
   }
 }
+
+/** RF, where it means anything: the instruction goes on behind its breakpoint. */
+const resumeFlag = (cpu: Cpu): number => ((cpu.get32(S.DR7) & 0xff) === 0 ? 0 : S.RF);
 
 /** Announces upcalls: an event waits and the guest has not masked it. Looked at before each stay in the guest. */
 export function upcallLine({ domain }: PvDomain, id: VcpuId): InterruptLine {
