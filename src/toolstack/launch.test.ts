@@ -92,6 +92,19 @@ test('launch: every write lands in populated memory and the rings are served on 
   assert.deepEqual(log, ['notify 1']);
   assert.deepEqual(decodeMessage(ring.subarray(1024, 2048)), { type: 2, requestId: 3, transaction: 0, payload: '2' });
 
+  const watch = encodeMessage({ type: 4, requestId: 4, transaction: 0, payload: 'cpu\0token\0' });
+  ring.fill(0, 1024, 2048);
+  viewOf(ring).setUint32(2056, viewOf(ring).getUint32(2060, true), true);
+  for (const [i, byte] of watch.entries()) ring[(request.length + i) % 1024] = byte;
+  viewOf(ring).setUint32(2052, request.length + watch.length, true);
+  services.service();
+  ring.fill(0, 1024, 2048);
+  viewOf(ring).setUint32(2056, viewOf(ring).getUint32(2060, true), true);
+  log.length = 0;
+  services.writeNode('cpu/0/availability', 'offline');
+  assert.deepEqual(log, ['notify 1']);
+  assert.match(latin1(ring.subarray(1024, 2048)), /cpu\/0\/availability\0token\0/);
+
   services.reconnect();
   assert.deepEqual([params.get(2), params.get(18)], [3n, 4n], 'ports after a soft reset');
   assert.equal(

@@ -45,6 +45,11 @@ export interface Services {
   input(bytes: Uint8Array): void;
   /** After a soft reset: gives the guest its ports for store and console anew; watches and transactions are gone. */
   reconnect(): void;
+  /**
+   * Writes a node below the guest's home in XenStore as the control domain. So xl tells guests to take vCPUs off and online (`cpu/N/availability`,
+   * `offline` or `online`), or to shut down (`control/shutdown`).
+   */
+  writeNode(path: string, value: string): void;
   /** Looks at both rings without being asked: once more at the end of a run, and for guests that do not notify. */
   service(): void;
 }
@@ -114,6 +119,10 @@ export function launch(control: DomainControl, image: GuestImage, options: Launc
         view.write(`/local/domain/${options.domid}/store/port`, String(storePort), 0);
         view.write(`/local/domain/${options.domid}/console/port`, String(consolePort), 0);
       });
+    },
+    writeNode: (path, value) => {
+      store.apply((view) => view.write(`/local/domain/${options.domid}/${path}`, value, 0));
+      serveStore();
     },
     service: () => {
       serveStore();

@@ -1,7 +1,8 @@
 /** Debian's kernel as a PV guest with BusyBox (tests/support/linux.ts tells where they come from). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Boot, boot, finished, prepareLinux, skip } from '../support/linux.ts';
+import { ConsoleGuest } from '../support/console-guest.ts';
+import { type Boot, boot, finished, kernelFile, prepareLinux, ramdisk, skip } from '../support/linux.ts';
 
 prepareLinux();
 
@@ -18,6 +19,29 @@ test('Linux, PV: brings up four vCPUs, takes one offline and online again', { sk
   assert.deepEqual(result.output.match(/^online: .*/gm), online);
   assert.match(result.output, /Booting kernel on Xen\n/);
   assert.match(result.output, /xen-percpu +-virq +timer1$/m);
+});
+
+test('Linux, PV: the tool stack takes a vCPU away and gives it back', { skip }, () => {
+  const guest = new ConsoleGuest(kernelFile, {
+    type: 'pv',
+    memoryMib: 256,
+    vcpus: 2,
+    cmdline: 'console=hvc0 quiet do=shell',
+    modules: [ramdisk()],
+  });
+  let at = guest.expect('nproc: 2', 0, 60);
+  at = guest.expect('# ', at, 5);
+  guest.services.writeNode('cpu/1/availability', 'offline');
+  guest.run(1);
+  guest.type('echo now $(nproc)\r');
+  at = guest.expect('now 1', at, 5);
+  // Linux learns that it is there again; who brings it online is left to user space.
+  guest.services.writeNode('cpu/1/availability', 'online');
+  guest.run(1);
+  guest.type('echo 1 > /sys/devices/system/cpu/cpu1/online; echo now $(nproc)\r');
+  at = guest.expect('now 2', at, 5);
+  guest.type('poweroff -f\r');
+  assert.deepEqual(guest.run(5), { kind: 'shutdown', shutdown: { reason: 0 } });
 });
 
 test('Linux, PV: every engine gives the same run', { skip }, async () => {

@@ -14,6 +14,7 @@ export interface GuestOptions {
   readonly memoryMib: number;
   readonly vcpus?: number;
   readonly cmdline?: string;
+  readonly modules?: readonly Uint8Array[];
   readonly machine?: Partial<MachineConfig>;
 }
 
@@ -21,9 +22,9 @@ export class ConsoleGuest {
   readonly control: Control;
   /** All that the guest wrote so far, as Latin-1. */
   console = '';
-  private readonly services: Services;
+  readonly services: Services;
 
-  constructor(file: string, { type = 'pvh', memoryMib, vcpus = 1, cmdline, machine = {} }: GuestOptions) {
+  constructor(file: string, { type = 'pvh', memoryMib, vcpus = 1, cmdline, modules = [], machine = {} }: GuestOptions) {
     interpreter ??= buildInterpreter();
     const build = type === 'pv' ? buildPv : buildPvh;
     const image = build({
@@ -31,7 +32,7 @@ export class ConsoleGuest {
       memoryMib,
       vcpus,
       maxVcpus: vcpus,
-      modules: [],
+      modules: modules.map((bytes) => ({ bytes })),
       ...(cmdline === undefined ? {} : { cmdline }),
     });
     this.control = new Control({

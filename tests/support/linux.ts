@@ -33,6 +33,10 @@ const APPLETS = ['sh', 'mount', 'nproc', 'cat', 'grep', 'setsid', 'poweroff'];
 
 let folder = '';
 
+export const kernelFile = join(linux, 'vmlinuz');
+/** The ramdisk, once {@link prepareLinux} made it. */
+export const ramdisk = (): Uint8Array => readFileSync(join(folder, 'initrd'));
+
 /** Makes the ramdisk before the tests of a file, and removes it. */
 export function prepareLinux(): void {
   before(async () => {

@@ -115,6 +115,11 @@ export class Machine {
     this.services.input(new TextEncoder().encode(text));
   }
 
+  /** Writes a XenStore node below the guest's home as the control domain, for example `cpu/1/availability`: `offline` or `online`. */
+  writeNode(path: string, value: string): void {
+    this.services.writeNode(path, value);
+  }
+
   /** What the guest printed so far. */
   get console(): string {
     return new TextDecoder().decode(Uint8Array.from(this.printed.flatMap((piece) => [...piece])));

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { FileProblem } from '../../../src/cli/host.ts';
 import type { Random } from '../../conformance/support/random.ts';
-import { type ElfPart, makeElf, makeNote, makePvhKernel, u32, u64 } from '../../support/make-elf.ts';
+import { type ElfPart, makeElf, makeNote, makePvhKernel, makePvKernel, u32, u64 } from '../../support/make-elf.ts';
 import { runMain } from '../../support/run-main.ts';
 import { interesting } from './random-code.ts';
 
@@ -61,6 +61,30 @@ function someElf(random: Random): Uint8Array {
   });
 }
 
+/** A PV kernel with notes of its own: numbers, `yes`, features. */
+function somePv(random: Random): Uint8Array {
+  const value = (): Uint8Array => {
+    if (random.once(3))
+      return Uint8Array.from(`${random.pick(['yes', 'no', '!dom0', 'linux', ''])}\0`, (c) => c.charCodeAt(0));
+    return random.once(2) ? u64(BigInt.asUintN(64, interesting(random))) : u64(BigInt(random.below(64)) << 12n);
+  };
+  const paddr = random.once(3) ? Number(interesting(random) & 0xffff_ffffn) : random.below(512) << 12;
+  return makePvKernel(random.pick([32, 64]), {
+    notes: Array.from({ length: random.below(4) }, () => makeNote('Xen', 1 + random.below(18), value())),
+    bare: random.once(6),
+    paddr,
+    code: randomBytes(random, 64),
+    memorySize: 64 + random.below(1 << 16),
+    sections: random.once(2)
+      ? []
+      : Array.from({ length: 3 }, () => ({
+          type: random.below(4),
+          link: random.below(4),
+          data: randomBytes(random, 64),
+        })),
+  });
+}
+
 function bzImage(random: Random): Uint8Array {
   const payload = random.once(4) ? randomBytes(random, 200) : gzipSync(random.pick(images));
   const bytes = new Uint8Array(1024 + payload.length);
@@ -109,7 +133,7 @@ function someFile(random: Random): Uint8Array {
         ? randomBytes(random, 400)
         : Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, ...randomBytes(random, 400));
     case 1:
-      return someElf(random);
+      return random.once(2) ? someElf(random) : somePv(random);
     case 2:
       return bzImage(random);
     case 3:
@@ -135,7 +159,7 @@ export async function fuzzCase(random: Random): Promise<string> {
   const options = ['--timeout', '0.002', '--wall-timeout', '5'];
   if (!random.once(4)) options.push('--memory', String(random.pick([2, 4, 8, 16, 33])));
   if (random.once(4)) options.push('--vcpus', String(1 + random.below(4)));
-  if (random.once(4)) options.push('--type', random.pick(['hvm', 'pvh']));
+  if (random.once(4)) options.push('--type', random.pick(['hvm', 'pvh', 'pv']));
   if (random.once(4)) options.push('--module', random.pick(['module', 'guest']));
   if (random.once(8)) options.push('--cmdline', 'x'.repeat(random.below(6000)));
   if (random.once(8)) options.push('--json');
