@@ -197,11 +197,15 @@ export const TLB_INVALID = 0x7fff_ffff_ffff_f000n;
 
 /** Addresses (u32) of the TLB entries that were filled since the last flush, so that a flush need not look at the others. */
 export const TLB_LOG = TLB_SETS + 4 * TLB_SET;
-export const TLB_LOG_SIZE = 1024;
+export const TLB_LOG_SIZE = 4096;
 
-/** Code look-aside: 256 entries of 16 bytes: tag u64 (linear page | mode key), code table u32. Tag {@link TLB_INVALID} is empty. */
+/**
+ * Code look-aside: entries of 16 bytes: tag u64 (linear page | mode key), code table u32 +8, host address of the page u32 +12. Tag
+ * {@link TLB_INVALID} is empty; with {@link CODE_STALE} set, the translation has to be walked again before the entry counts.
+ */
 export const CODE_TLB = TLB_LOG + TLB_LOG_SIZE * 4;
-export const CODE_TLB_ENTRIES = 8192,
+export const CODE_STALE = 0x800;
+export const CODE_TLB_ENTRIES = 1024,
   CODE_TLB_ENTRY = 16;
 
 /** Size of one vCPU's block. */

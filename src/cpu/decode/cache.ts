@@ -450,7 +450,7 @@ export class CodeCache {
     if (host === 0) return this.single(cpu, undefinedRow, 1);
     const page = this.pageOf(host);
     const table = this.tableOf(page, mode);
-    cpu.mem.enterCode(low, high, mode, table);
+    cpu.mem.enterCode(low, high, mode, table, host);
     if (this.words[(table + offset * 8) >>> 2] !== 0) return 0;
     const crossing = page.crossing.get(mode * PAGE + offset);
     if (crossing !== undefined && cpu.mem.fetchPage((low & ~(PAGE - 1)) + PAGE, carry(low, high)) === crossing.second)

@@ -5,8 +5,18 @@ import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32 } from '../wasm/opcodes.ts';
 import * as status from './status.ts';
 
-/** Address of the table entry for an instruction pointer that is cut to its width; `unknown` is written for pages that the look-aside does not have. */
-export const tableEntry = (f: FunctionBody, cpu: Val, ip: Val, mask: Val, unknown: () => void): Val => {
+/**
+ * Address of the table entry for an instruction pointer that is cut to its width; `unknown` is written for pages that the look-aside does not
+ * have. `confirm`, a function of mmu/emitted-walk.ts, is asked about those that it has but that may have another translation now.
+ */
+export const tableEntry = (
+  f: FunctionBody,
+  cpu: Val,
+  ip: Val,
+  mask: Val,
+  unknown: () => void,
+  confirm?: number,
+): Val => {
   const linear = f.op('i64.and', f.op('i64.add', ip, f.load('i64.load', cpu, S.CS_BASE)), mask);
   const low = f.op('i32.wrap_i64', linear);
   // Pages a MiB apart have different entries; the privilege bit of the mode key does the same to user and supervisor code of one page.
@@ -16,7 +26,20 @@ export const tableEntry = (f: FunctionBody, cpu: Val, ip: Val, mask: Val, unknow
   const slot = f.op('i32.shl', f.op('i32.and', spread, c32(S.CODE_TLB_ENTRIES - 1)), c32(4));
   const entry = f.op('i32.add', cpu, slot);
   const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.op('i64.extend_i32_u', mode));
-  f.if(f.op('i64.ne', f.load('i64.load', entry, S.CODE_TLB), tag), unknown);
+  const found = f.load('i64.load', entry, S.CODE_TLB);
+  f.if(f.op('i64.ne', found, tag), () => {
+    if (confirm === undefined) unknown();
+    else {
+      const stale = f.op('i64.eq', found, f.op('i64.or', tag, c64(S.CODE_STALE)));
+      const good = f.either(
+        stale,
+        () => f.call(confirm, [cpu, linear, entry], I32),
+        () => c32(0),
+        I32,
+      );
+      f.if(f.op('i32.eqz', good), unknown);
+    }
+  });
   const table = f.load('i32.load', entry, S.CODE_TLB + 8);
   return f.op('i32.add', table, f.op('i32.shl', f.op('i32.and', low, c32(0xfff)), c32(3)));
 };

@@ -61,6 +61,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
     chain: writeChain(m),
     flags,
     deliver: transfers.deliver,
+    confirm: walk.confirm,
   });
   return m.finish();
 };
@@ -94,9 +95,9 @@ const writeLoop = (
   m: ModuleBuilder,
   f: FunctionBody,
   handlers: readonly number[],
-  use: { weights: readonly number[]; chain: number; flags: number; deliver: number },
+  use: { weights: readonly number[]; chain: number; flags: number; deliver: number; confirm: number },
 ): void => {
-  const { weights, chain, flags, deliver } = use;
+  const { weights, chain, flags, deliver, confirm } = use;
   const cpu = f.param(0);
   const rec = f.variable(I32),
     ip = f.variable(I64),
@@ -137,7 +138,7 @@ const writeLoop = (
         f.store('i64.store', cpu, ip, S.RIP);
         f.return(c32(status.EXIT_LOOKUP));
       };
-      const place = tableEntry(f, cpu, ip, mask, leave);
+      const place = tableEntry(f, cpu, ip, mask, leave, confirm);
       f.assign(rec, f.load('i32.load', place));
       f.if(f.op('i32.eqz', rec), leave);
       const arrivals = f.load('i32.load', place, ARRIVALS);

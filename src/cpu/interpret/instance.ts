@@ -23,7 +23,11 @@ export interface Interpreter {
 /** `prebuilt` is the module's bytes when they were built ahead; otherwise they are built now, which takes some tens of milliseconds. */
 export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Array<ArrayBuffer>): Interpreter => {
   const cpus: Cpu[] = [];
-  const of = (base: number): Cpu => cpus[Math.floor(base / S.CPU_BLOCK)];
+  let current: Cpu | undefined;
+  const of = (base: number): Cpu => {
+    if (current?.base !== base) current = cpus[Math.floor(base / S.CPU_BLOCK)];
+    return current;
+  };
   const helpers: Record<string, unknown> = {};
   HELPERS.forEach((helper, i) => {
     helpers[String(i)] = (base: number, a: number, b: number) => helper(of(base), a, b);

@@ -80,7 +80,7 @@ export class MemoryAccess {
     cpu.set32(S.TLB_LOG_COUNT, kept);
     if (kept === 0) cpu.set32(S.TLB_LARGE, 0);
     this.besideSet = 0;
-    this.flushCode();
+    this.doubtCode();
   }
 
   /** Every entry that may hold something. */
@@ -95,12 +95,19 @@ export class MemoryAccess {
     }
   }
 
+  /** Forgets where decoded code is. */
   flushCode(): void {
-    const { cpu } = this;
-    const first = (cpu.base + S.CODE_TLB) >>> 2;
+    const first = (this.cpu.base + S.CODE_TLB) >>> 2;
     for (let i = 0; i < this.codeCount; i++) this.emptyCode(first + this.codeSlots[i] * (S.CODE_TLB_ENTRY >>> 2));
     this.codeCount = 0;
     this.codeLarge = false;
+  }
+
+  /** Translations may have changed: each page of code is walked again when it is next met. */
+  private doubtCode(): void {
+    const { u32, base } = this.cpu;
+    const first = (base + S.CODE_TLB) >>> 2;
+    for (let i = 0; i < this.codeCount; i++) u32[first + this.codeSlots[i] * (S.CODE_TLB_ENTRY >>> 2)] |= S.CODE_STALE;
   }
 
   private emptyCode(at: number): void {
@@ -109,7 +116,7 @@ export class MemoryAccess {
   }
 
   /** Puts the table of a page of code, whose translation was walked last, into the code look-aside. */
-  enterCode(low: number, high: number, mode: number, table: number): void {
+  enterCode(low: number, high: number, mode: number, table: number, host: number): void {
     const { u32, base } = this.cpu;
     const slot = ((low >>> 12) + (low >>> 20) + (mode << 3)) & (S.CODE_TLB_ENTRIES - 1);
     const at = (base + S.CODE_TLB + slot * S.CODE_TLB_ENTRY) >>> 2;
@@ -117,6 +124,7 @@ export class MemoryAccess {
     u32[at] = ((low & ~(PAGE - 1)) | mode) >>> 0;
     u32[at + 1] = high;
     u32[at + 2] = table;
+    u32[at + 3] = host;
     if (this.walk.pageShift > 12) this.codeLarge = true;
   }
 
@@ -152,20 +160,18 @@ export class MemoryAccess {
     for (let set = 0; set < 3; set++) this.drop(cpu.base + S.TLB_SETS + set * S.TLB_SET + index);
     if (cpu.get32(S.TLB_LARGE) !== 0) this.flushSlices(low, high);
     this.besideSet = 0;
-    this.flushCodePage(low, high);
+    this.doubtCodePage(low, high);
   }
 
-  private flushCodePage(low: number, high: number): void {
+  private doubtCodePage(low: number, high: number): void {
     if (this.codeLarge) {
-      this.flushCode();
+      this.doubtCode();
       return;
     }
     const { u32, base } = this.cpu;
     for (let i = 0; i < this.codeCount; i++) {
       const at = (base + S.CODE_TLB + this.codeSlots[i] * S.CODE_TLB_ENTRY) >>> 2;
-      if (u32[at + 1] !== high || (u32[at] ^ low) >>> 12 !== 0) continue;
-      this.emptyCode(at);
-      this.codeSlots[i--] = this.codeSlots[--this.codeCount];
+      if (u32[at + 1] === high && (u32[at] ^ low) >>> 12 === 0) u32[at] |= S.CODE_STALE;
     }
   }
 

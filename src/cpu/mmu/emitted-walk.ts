@@ -10,7 +10,7 @@ import { c32, c64, type FunctionBody, type Label, type Val } from '../wasm/funct
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { SLOW_UPDATE, SLOW_WRITE } from './access.ts';
-import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, EFER_LMA, EFER_NXE } from './walk.ts';
+import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from './walk.ts';
 
 const P = 1,
   RW = 2,
@@ -23,7 +23,8 @@ const FRAME = 0xff_ffff_ffffn;
 /** Bits of the last argument of the fill function. */
 export const FILL_WRITE = 1,
   FILL_USER = 2,
-  FILL_IMPLICIT = 4;
+  FILL_IMPLICIT = 4,
+  FILL_EXECUTE = 8;
 
 /** What has been found out about the translation so far; all locals. */
 interface Walk {
@@ -37,6 +38,8 @@ interface Walk {
   readonly at: Val;
   /** RW and US of all levels. */
   readonly rights: Val;
+  /** Upper halves of the entries of all levels, for NX. */
+  readonly upper: Val;
   readonly shift: Val;
 }
 
@@ -79,7 +82,9 @@ const readEntry = (w: Walk, index: Val, wide: boolean, table: Val, nxe: Val | un
     const whole = f.load('i64.load', w.at);
     f.assign(w.entry, f.op('i32.wrap_i64', whole));
     // NX is reserved unless EFER.NXE is set; so are bits 62-52 outside long mode, which `nxe` carries in its upper bits.
-    giveUp(f, f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_u', whole, c64(32n))), nxe!));
+    const upper = f.op('i32.wrap_i64', f.op('i64.shr_u', whole, c64(32n)));
+    giveUp(f, f.op('i32.and', upper, nxe!));
+    f.assign(w.upper, f.op('i32.or', w.upper, upper));
     f.assign(w.frame, f.op('i64.and', f.op('i64.shr_u', whole, c64(12n)), c64(FRAME)));
   } else {
     f.assign(w.entry, f.load('i32.load', w.at));
@@ -163,19 +168,24 @@ const checkRights = (w: Walk, flags: Val): Val => {
     has(f, flags, FILL_USER),
     () => giveUp(f, f.op('i32.eqz', has(f, w.rights, US))),
     () => {
-      const guarded = f.op(
-        'i32.and',
-        f.op('i32.shr_u', f.load('i32.load', cpu, S.CR4), c32(21)),
-        f.op('i32.shr_u', w.rights, c32(2)),
+      const cr4 = f.load('i32.load', cpu, S.CR4);
+      f.if(has(f, w.rights, US), () =>
+        f.if(
+          has(f, flags, FILL_EXECUTE),
+          () => giveUp(f, has(f, cr4, CR4_SMEP)),
+          () =>
+            f.if(has(f, cr4, CR4_SMAP), () => {
+              giveUp(f, has(f, flags, FILL_IMPLICIT));
+              giveUp(f, f.op('i32.eqz', has(f, f.load('i32.load', cpu, S.EFLAGS_REST), S.AC)));
+            }),
+        ),
       );
-      f.if(has(f, guarded, 1), () => {
-        giveUp(f, has(f, flags, FILL_IMPLICIT));
-        giveUp(f, f.op('i32.eqz', has(f, f.load('i32.load', cpu, S.EFLAGS_REST), S.AC)));
-      });
       f.if(f.op('i32.eqz', has(f, f.load('i32.load', cpu, S.CR0), CR0_WP)), () => f.assign(writable, c32(1)));
     },
   );
   giveUp(f, f.op('i32.and', has(f, flags, FILL_WRITE), f.op('i32.eqz', writable)));
+  // Bit 31 is NX; without EFER.NXE the entry was given up.
+  f.if(has(f, flags, FILL_EXECUTE), () => giveUp(f, f.op('i32.lt_s', w.upper, c32(0))));
   return writable;
 };
 
@@ -208,7 +218,7 @@ const enter = (w: Walk, linear: Val, set: Val, host: Val, writable: Val, global:
 
 /**
  * (cpu, linear, set, flags) -> address in linear memory behind a linear address, for an access with FILL_* rights; 0 when something has to
- * be looked at. The translation is in the set afterwards.
+ * be looked at. The translation is in the set afterwards, except for one of a fetch.
  */
 export const writeFill = (f: FunctionBody): void => {
   const cpu = f.param(0),
@@ -226,6 +236,7 @@ export const writeFill = (f: FunctionBody): void => {
     entry: f.variable(I32),
     at: f.variable(I32),
     rights: f.variable(I32),
+    upper: f.variable(I32),
     shift: f.variable(I32),
   };
   f.assign(w.shift, c32(12));
@@ -264,6 +275,7 @@ export const writeFill = (f: FunctionBody): void => {
     const pge = has(f, f.load('i32.load', cpu, S.CR4), CR4_PGE);
     f.assign(global, f.op('i32.and', f.op('i32.ne', pge, c32(0)), f.op('i32.shr_u', w.entry, c32(8))));
   });
+  f.if(has(f, flags, FILL_EXECUTE), () => f.return(f.op('i32.or', host, has(f, low, 0xfff))));
   const dirty = f.op('i32.ne', has(f, w.entry, D), c32(0));
   const writes = f.op('i32.and', f.op('i32.and', dirty, f.op('i32.ne', writable, c32(0))), f.op('i32.eqz', guarded));
   f.if(writes, () => f.store('i32.store8', mark, f.op('i32.or', f.load('i32.load8_u', mark), c32(S.MARK_WRITTEN))));
@@ -288,11 +300,28 @@ export const writeSlow = (f: FunctionBody, fill: number, slow: number): void => 
   f.push(f.call(slow, [cpu, descriptor], I32));
 };
 
-/** Defines both; `slow` is the imported slow path. */
-export const defineWalk = (m: ModuleBuilder, slow: number): { fill: number; slow: number } => {
+/** (cpu, linear, entry) -> 1 when a stale entry of the code look-aside, `entry` + CODE_TLB, is right again. */
+export const writeConfirm = (f: FunctionBody, fill: number): void => {
+  const cpu = f.param(0),
+    linear = f.param(1),
+    entry = f.param(2);
+  const user = f.op('i32.shl', f.op('i32.eq', f.load('i32.load', cpu, S.CPL), c32(3)), c32(1));
+  const page = f.op('i64.and', linear, c64(~0xfffn));
+  const host = f.call(fill, [cpu, page, c32(0), f.op('i32.or', user, c32(FILL_EXECUTE))], I32);
+  giveUp(f, f.op('i32.eqz', host));
+  giveUp(f, f.op('i32.ne', host, f.load('i32.load', entry, S.CODE_TLB + 12)));
+  const tag = f.op('i32.and', f.load('i32.load', entry, S.CODE_TLB), c32(~S.CODE_STALE));
+  f.store('i32.store', entry, tag, S.CODE_TLB);
+  f.push(c32(1));
+};
+
+/** Defines them; `slow` is the imported slow path. */
+export const defineWalk = (m: ModuleBuilder, slow: number): { fill: number; slow: number; confirm: number } => {
   const fill = m.define([I32, I64, I32, I32], [I32]);
   writeFill(fill.body);
   const outer = m.define([I32, I32], [I32]);
   writeSlow(outer.body, fill.index, slow);
-  return { fill: fill.index, slow: outer.index };
+  const confirm = m.define([I32, I64, I32], [I32]);
+  writeConfirm(confirm.body, fill.index);
+  return { fill: fill.index, slow: outer.index, confirm: confirm.index };
 };

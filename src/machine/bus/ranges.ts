@@ -26,7 +26,7 @@ export interface UnclaimedAccess {
 }
 
 /** All ones of a width in bytes, unsigned. */
-export const allOnes = (size: number): number => (size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1);
+export const allOnes = (size: number): number => (size === 4 ? 0xffff_ffff : (1 << (size * 8)) - 1);
 
 /** A range of a bus that its owner may move. */
 export interface Claim {
@@ -41,6 +41,11 @@ export class RangeBus {
   /** Probe: called before every access when set. */
   onAccess: ((address: number, size: number, write: boolean) => void) | undefined;
   private ranges: Range[] = [];
+  /** The access last looked up: guests poll and write the same few registers. Size 0: none. */
+  private lastAddress = 0;
+  private lastSize = 0;
+  private lastRange: Range | undefined;
+  private lastUnclaimed: UnclaimedAccess | undefined;
 
   /** Gives `[base, base + length)` to a handler. Throws if part of it is taken. */
   claim(base: number, length: number, handler: RangeHandler): Claim {
@@ -51,10 +56,12 @@ export class RangeBus {
         throw new RangeError(
           `${handler.name} at ${range.base.toString(16)} overlaps ${clash.handler.name} at ${clash.base.toString(16)}`,
         );
+      this.lastSize = 0;
       this.ranges.push(range);
       this.ranges.sort((a, b) => a.base - b.base);
     };
     const release = (): void => {
+      this.lastSize = 0;
       this.ranges = this.ranges.filter((r) => r !== range);
     };
     add();
@@ -86,6 +93,16 @@ export class RangeBus {
   }
 
   private find(address: number, size: number): Range | undefined {
+    if (address !== this.lastAddress || size !== this.lastSize) {
+      this.lastRange = this.search(address, size);
+      this.lastUnclaimed = undefined;
+      this.lastAddress = address;
+      this.lastSize = size;
+    }
+    return this.lastRange;
+  }
+
+  private search(address: number, size: number): Range | undefined {
     let low = 0;
     let high = this.ranges.length - 1;
     while (low <= high) {
@@ -98,12 +115,15 @@ export class RangeBus {
     return undefined;
   }
 
+  /** Count of the access last looked up. */
   private count(address: number): UnclaimedAccess {
+    if (this.lastUnclaimed !== undefined && address === this.lastAddress) return this.lastUnclaimed;
     let entry = this.unclaimed.get(address);
     if (!entry) {
       entry = { reads: 0, writes: 0 };
       this.unclaimed.set(address, entry);
     }
+    if (address === this.lastAddress) this.lastUnclaimed = entry;
     return entry;
   }
 }
