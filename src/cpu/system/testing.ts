@@ -7,12 +7,13 @@ import { createInterpreter } from '../interpret/instance.ts';
 import type { CpuModel, PhysicalMemory, TrapOwner, TrapSink } from '../ports.ts';
 import * as S from '../state.ts';
 
-const CPU_BASE = 0x1_0000,
-  CODE_BASE = 0x8_0000,
+/** The state block, whose size may grow, is the last. */
+const FRAME_TABLE = 0x1_0000,
+  CODE_BASE = 0x2_0000,
   CODE_BYTES = 0x10_0000,
-  FRAME_TABLE = 0x18_0000,
   RAM_BASE = 0x20_0000,
-  RAM_BYTES = 0x20_0000;
+  RAM_BYTES = 0x20_0000,
+  CPU_BASE = RAM_BASE + RAM_BYTES;
 
 /** Where the tables of {@link Bench} are. */
 export const GDT = 0x1000,
@@ -47,7 +48,7 @@ export interface Settings {
 let prebuilt: Uint8Array<ArrayBuffer> | undefined;
 
 export class Bench {
-  readonly memory = new WebAssembly.Memory({ initial: (RAM_BASE + RAM_BYTES) >>> 16 });
+  readonly memory = new WebAssembly.Memory({ initial: Math.ceil((CPU_BASE + S.CPU_BLOCK) / 0x1_0000) });
   readonly view = new DataView(this.memory.buffer);
   readonly cpu: Cpu;
   readonly log: string[] = [];
