@@ -175,11 +175,15 @@ test('mmuext_op, PV64: the root of user mode', () => {
   assert.equal(perform(t, abi.MMUEXT_NEW_USER_BASEPTR, t.l2), -e.EINVAL);
   assert.equal(perform(t, abi.MMUEXT_NEW_USER_BASEPTR, user), 0);
   assert.equal(t.vcpu.userRoot, user);
-  assert.notEqual(t.peek(user, 256), 0n, 'it shows the machine-to-physical table');
+  assert.equal(t.peek(user, 256), 0n, 'it does not show the machine-to-physical table');
+  assert.equal(perform(t, abi.MMUEXT_NEW_BASEPTR, user), 0);
+  assert.notEqual(t.peek(user, 256), 0n, 'as the root of the kernel it does');
   t.domain.vmAssist = 1n << 32n;
   const strict = newRoot(t);
+  assert.equal(perform(t, abi.MMUEXT_PIN_L4_TABLE, strict), 0);
+  assert.notEqual(t.peek(strict, 256), 0n, 'with the strict assist any root does');
   assert.equal(perform(t, abi.MMUEXT_NEW_USER_BASEPTR, strict), 0);
-  assert.equal(t.peek(strict, 256), 0n, 'with the strict assist it does not');
+  assert.equal(t.peek(strict, 256), 0n, 'until it is used for user mode');
   assert.equal(perform(t, abi.MMUEXT_NEW_USER_BASEPTR, 0), 0);
   assert.equal(t.vcpu.userRoot, undefined);
   assert.deepEqual(t.mm.check(), []);

@@ -65,7 +65,7 @@ export class XenTables {
   private readonly gdtPage: number;
   /** PAE: second-level entries from COMPAT_L2_FIRST_XEN_SLOT on, as machine frames of last-level tables. */
   private readonly compatL1s: number[] = [];
-  /** New roots do not show the machine-to-physical table (VMASST_TYPE_m2p_strict). */
+  /** VMASST_TYPE_m2p_strict: roots show the machine-to-physical table until they are used for user mode. */
   strict: () => boolean = () => false;
 
   /** Tells of machine frames `first` to `first + count`; its own pages are numbered from `first + count` on. */
@@ -147,8 +147,8 @@ export class XenTables {
   fillRoot(at: number): void {
     this.u32.fill(0, at + ROOT_FIRST_XEN_SLOT * 2, at + (ROOT_LAST_XEN_SLOT + 1) * 2);
     const table = at >>> 10;
-    if (this.width === 64 && this.strict()) this.hideM2p(table);
-    else if (this.width === 64) this.showM2p(table);
+    // Else the kernel's root gets it when it is first used as one, so that a user root does not have it either way.
+    if (this.width === 64 && this.strict()) this.showM2p(table);
     this.write(table, PERDOMAIN_SLOT, this.perDomainTable, TABLE, 0);
   }
 
