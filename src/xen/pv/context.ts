@@ -26,7 +26,7 @@ const ASSISTS_32 = 0x3fn,
   ASSISTS_64 = ASSISTS_32 | (1n << 32n);
 
 /** What both forms of a context say. */
-interface Context extends c.GuestContext32 {
+interface Context extends Omit<c.GuestContext32, 'user_regs'> {
   readonly wide: c.GuestContext64 | undefined;
   readonly rip: bigint;
   readonly rsp: bigint;
@@ -47,7 +47,6 @@ function read64(raw: Uint8Array): Context {
     ...wide,
     event_callback_cs: 0n,
     failsafe_callback_cs: 0n,
-    user_regs: decode(c.vcpu_guest_context_32, new Uint8Array(c.contextSize('compat')), 'compat').user_regs,
     wide,
     rip: r.rip,
     rsp: r.rsp,
