@@ -16,6 +16,7 @@ function fakeControl() {
   const log: string[] = [];
   const params = new Map<number, bigint>();
   const senders: (() => void)[] = [];
+  const grants = new Map<number, number>();
   const page = (frame: number): Uint8Array | undefined => pages.get(frame);
   const mfnOf = (pfn: number): number => 0x4000 + (pfn ^ 3);
   const pv: PvControl = {
@@ -39,6 +40,7 @@ function fakeControl() {
     },
     setMemoryMap: (map) => void log.push(`map of ${map.length}`),
     setEntry: (entry) => void log.push(`entry ${entry.eip.toString(16)}`),
+    grant: (reference, frame) => void grants.set(reference, frame),
     setHvmParam: (index, value) => void params.set(index, value),
     allocateChannel: (onSend) => port(senders.push(onSend)),
     notify: (to: Port) => void log.push(`notify ${to}`),
@@ -47,11 +49,11 @@ function fakeControl() {
       return pv;
     },
   };
-  return { control, log, params, senders, page };
+  return { control, log, params, senders, grants, page };
 }
 
 test('launch: every write lands in populated memory and the rings are served on notification', () => {
-  const { control, log, params, senders, page } = fakeControl();
+  const { control, log, params, senders, grants, page } = fakeControl();
   const image = buildPvh({
     kernel: openKernel(makePvhKernel(), () => undefined),
     memoryMib: 4,
@@ -72,6 +74,13 @@ test('launch: every write lands in populated memory and the rings are served on 
   });
   assert.deepEqual(log.splice(0), ['map of 5', 'entry 100000']);
   assert.deepEqual([params.get(2), params.get(18), params.get(17)], [1n, 2n, 0xfefffn]);
+  assert.deepEqual(
+    [...grants],
+    [
+      [0, 0xfefff],
+      [1, 0xfeffc],
+    ],
+  );
   assert.equal(page(0x100)![0], 0xf4);
 
   const console = page(0xfefff)!;

@@ -10,6 +10,9 @@ import { Store } from './xenstore/store.ts';
 
 const HVM_PARAM_STORE_EVTCHN = 2;
 const HVM_PARAM_CONSOLE_EVTCHN = 18;
+/** Grant references that hold the pages of console and store from the start (`xen:public/grant_table.h`). */
+const GNTTAB_RESERVED_CONSOLE = 0;
+const GNTTAB_RESERVED_XENSTORE = 1;
 
 /** What a tool stack asks of the hypervisor about one domain. Physical addresses are the guest's, in bytes. */
 export interface DomainControl {
@@ -19,6 +22,8 @@ export interface DomainControl {
   /** Registers of vCPU 0, which is online afterwards. */
   setEntry(entry: EntryContext): void;
   setHvmParam(index: number, value: bigint): void;
+  /** Lets the control domain use a page by a reserved grant reference. */
+  grant(reference: number, gfn: Gfn): void;
   /** A port of the domain that it shares with the control domain. `onSend` runs whenever the guest sends on it. */
   allocateChannel(onSend: () => void): Port;
   /** Raises the guest's end of a shared port. */
@@ -74,6 +79,8 @@ export interface Placed {
 /** Loads the image, sets everything up as xl does and leaves the domain ready to be unpaused. */
 export function launch(control: DomainControl, image: GuestImage, options: LaunchOptions): Services {
   const placed = 'populate' in image ? placeTranslated(control, image) : placePv(control, image, options);
+  control.grant(GNTTAB_RESERVED_CONSOLE, placed.consoleGfn);
+  control.grant(GNTTAB_RESERVED_XENSTORE, placed.storeGfn);
 
   const store = new Store();
   const xenstore = new RingServer(store, options.domid, () => control.page(placed.storeGfn));

@@ -3,7 +3,9 @@
  * with it, run it, and learn why it stopped. The tool stack reaches guests only through this and through shared pages.
  */
 
+import { GNTTAB_NR_RESERVED_ENTRIES, GTF_permit_access, grant_entry_v1 } from '../abi/xen/grant-table.ts';
 import { HVM_NR_PARAMS, HVM_PARAM_TIMER_MODE } from '../abi/xen/hvm.ts';
+import { encode } from '../abi/xen/struct.ts';
 import { gfn as asGfn, type Gfn, type Port } from '../base/int.ts';
 import { STATE } from '../cpu/index.ts';
 import type { MemoryMapEntry, Shutdown } from './domain.ts';
@@ -112,6 +114,16 @@ export class Control {
     if (index >= HVM_NR_PARAMS) throw new RangeError(`there is no HVM parameter ${index}`);
     this.machine.domain.hvmParams[index] = value;
     if (index === HVM_PARAM_TIMER_MODE) this.machine.platform.setTimerMode(Number(value));
+  }
+
+  /** Lets the control domain use a page of a new domain by one of the references reserved for that (`xen:public/grant_table.h`). */
+  grant(reference: number, gfn: Gfn): void {
+    const { grants, memory } = this.machine.domain;
+    const frame = grants.sharedFrame(0);
+    if (frame === undefined || reference >= GNTTAB_NR_RESERVED_ENTRIES)
+      throw new RangeError(`grant reference ${reference} is not reserved`);
+    const bytes = memory.frameBytes(frame).subarray(reference * grant_entry_v1.size('native'));
+    bytes.set(encode(grant_entry_v1, { flags: GTF_permit_access, domid: 0, frame: gfn }, 'native'));
   }
 
   /** A port of the domain that it shares with the control domain; `onSend` runs whenever the guest sends on it. */

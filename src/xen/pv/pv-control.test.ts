@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { shared_info } from '../../abi/xen/xen.ts';
+import { gfn } from '../../base/int.ts';
 import { Control } from '../control.ts';
 import type { PvControl } from './pv-control.ts';
 
@@ -69,4 +70,11 @@ test('PvControl.setContext: a context of another size, or one that Xen refuses, 
 test('Control.pv: only PV domains have it', () => {
   const control = new Control({ type: 'pvh', maxVcpus: 1, maxMemory: 1 << 20 });
   assert.throws(() => control.pv, RangeError);
+});
+
+test('Control.grant: a reserved reference lets the control domain use a page', () => {
+  const control = machine('pv32');
+  control.grant(1, gfn(0x1234));
+  assert.deepEqual(control.machine.domain.grants.entry(1), { flags: 1, domid: 0, frame: 0x1234 });
+  assert.throws(() => control.grant(8, gfn(1)), /grant reference 8 is not reserved/);
 });
