@@ -19,7 +19,7 @@ import { type Insn, plainInsn } from './insn.ts';
 import { CodePage, type Region, regionCovers } from './page.ts';
 import { R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
 import { BLOCK_BYTES, CodeSpace } from './space.ts';
-import { Templates } from './templates.ts';
+import { TEMPLATE_BYTES, TEMPLATE_ENDS, TEMPLATE_LENGTH, Templates } from './templates.ts';
 
 const PAGE = 4096;
 /** Most bytes an instruction has, and most that decoding looks at. */
@@ -260,13 +260,13 @@ export class CodeCache {
   private invalidate(page: CodePage, from: number, to: number): boolean {
     let low = from,
       high = to;
-    for (const table of page.tables.values())
+    for (const [mode, table] of page.tables)
       for (let at = Math.max(0, from - LONGEST + 1); at < to; at++) {
         const place = table + at * 8;
         const record = this.words[place >>> 2];
         if (record === 0) continue;
         const end = at + this.bytes[record + R_LENGTH];
-        if (end <= from) continue;
+        if (end <= from || this.renew(mode, page.host + at, record, from - at)) continue;
         if (at < low) low = at;
         high = Math.max(high, end, this.unlinkRun(record, at));
         // What will be there is other code.
@@ -288,6 +288,17 @@ export class CodeCache {
         this.dropCrossing(other, (key) => other.crossing.get(key)!.second === page.host);
     this.recover(page, low, Math.min(PAGE, high));
     return translated;
+  }
+
+  /** The store from `written` on, counted from the instruction's start, hit displacement and immediate only: the record takes them over. */
+  private renew(mode: number, host: number, record: number, written: number): boolean {
+    if (written <= 0 || (host & (PAGE - 1)) + LONGEST > PAGE) return false;
+    // What precedes them has not changed, so a template that is longer than that is still the instruction's.
+    const scratch = this.space.nextRecord >>> 2;
+    const structure = this.templates.write(mode, this.words, scratch, this.bytes, host);
+    if (structure === 0 || (structure & TEMPLATE_BYTES) > written) return false;
+    this.words.copyWithin(record >>> 2, scratch, scratch + RECORD_SIZE / 4);
+    return true;
   }
 
   /**
@@ -473,12 +484,14 @@ export class CodeCache {
       const place = table + offset * 8;
       if (offset >= PAGE || this.words[place >>> 2] !== 0) break;
       const host = page.host + offset;
-      const template = offset + LONGEST <= PAGE ? this.templates.find(mode, this.bytes, host) : -1;
-      if (template >= 0) {
-        const record = this.newRecord(place);
-        this.templates.write(template, this.words, record >>> 2, this.bytes, host);
-        offset += this.templates.length(template);
-        if (this.templates.ends(template)) break;
+      const structure =
+        offset + LONGEST <= PAGE
+          ? this.templates.write(mode, this.words, this.space.nextRecord >>> 2, this.bytes, host)
+          : 0;
+      if (structure !== 0) {
+        this.newRecord(place);
+        offset += structure >>> TEMPLATE_LENGTH;
+        if ((structure & TEMPLATE_ENDS) !== 0) break;
         continue;
       }
       const d = this.decoder.decode(

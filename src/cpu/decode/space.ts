@@ -50,6 +50,11 @@ export class CodeSpace {
     this.limit = this.next + BLOCK_BYTES;
   }
 
+  /** Where the next record goes. Room for one is there as long as room was reserved for more than was used. */
+  get nextRecord(): number {
+    return this.next;
+  }
+
   /** Address of the next record; room was reserved. */
   record(bytes: number): number {
     const at = this.next;

@@ -4,6 +4,13 @@
  */
 import { R_DISPLACEMENT, R_IMMEDIATE } from './record.ts';
 
+/** Parts of a structure: bytes before displacement and immediate; their sizes are above. */
+export const TEMPLATE_BYTES = 15,
+  /** The straight run ends. */
+  TEMPLATE_ENDS = 0x1000,
+  /** Shift to the length of the whole instruction. */
+  TEMPLATE_LENGTH = 16;
+
 const WORDS = 8;
 /** When there are more, all are forgotten. */
 const MAX_TEMPLATES = 16_384,
@@ -33,27 +40,19 @@ export class Templates {
   private nodes: Int32Array = new Int32Array(64 * 256);
   private nodeCount = 1;
   private records: Uint32Array = new Uint32Array(256 * WORDS);
-  /** Structure: bytes, displacement << 4, immediate << 8, ends << 12, length << 16. */
+  /** Bytes, displacement << 4, immediate << 8, ends << 12, length << 16. */
   private readonly structures: number[] = [];
 
-  /** Template for the instruction at an address, of which 15 bytes can be read; -1 when there is none. */
-  find(mode: number, bytes: Uint8Array, at: number): number {
+  /**
+   * Writes the record of the instruction at an address, of which 15 bytes can be read; `record` is an index in `words`. The structure, of
+   * which {@link TEMPLATE_BYTES} and so on are parts; 0, and nothing written, when there is no template.
+   */
+  write(mode: number, words: Uint32Array, record: number, bytes: Uint8Array, at: number): number {
+    const { records, nodes } = this;
     let node = this.roots[mode] ?? 0;
-    for (let i = at; node > 0; i++) node = this.nodes[node * 256 + bytes[i]];
-    return node < 0 ? ~node : -1;
-  }
-
-  length(template: number): number {
-    return this.structures[template] >>> 16;
-  }
-
-  ends(template: number): boolean {
-    return (this.structures[template] & 0x1000) !== 0;
-  }
-
-  /** Writes the record of the instruction at an address; `record` is an index in `words`. */
-  write(template: number, words: Uint32Array, record: number, bytes: Uint8Array, at: number): void {
-    const { records } = this;
+    for (let i = at; node > 0; i++) node = nodes[(node << 8) + bytes[i]];
+    if (node === 0) return 0;
+    const template = ~node;
     const structure = this.structures[template];
     for (let i = 0, from = template * WORDS; i < WORDS; i++) words[record + i] = records[from + i];
     let end = at + (structure & 15);
@@ -68,6 +67,7 @@ export class Templates {
       words[record + R_IMMEDIATE / 4] = low;
       words[record + R_IMMEDIATE / 4 + 1] = immediate === 8 ? signed(bytes, end + 4, 4) : low >> 31;
     }
+    return structure;
   }
 
   /** Keeps the record that the instruction at an address was decoded to. */
@@ -79,8 +79,8 @@ export class Templates {
       structure.bytes |
         (structure.displacement << 4) |
         (structure.immediate << 8) |
-        (structure.ends ? 0x1000 : 0) |
-        (length << 16),
+        (structure.ends ? TEMPLATE_ENDS : 0) |
+        (length << TEMPLATE_LENGTH),
     );
     if ((template + 1) * WORDS > this.records.length) this.records = doubled(this.records, (n) => new Uint32Array(n));
     this.records.set(words.subarray(record, record + WORDS), template * WORDS);
