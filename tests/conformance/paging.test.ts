@@ -21,10 +21,14 @@ const TOP = 0x2_0000,
   RANDOM_TABLES = 0x3_1000,
   RAM = 0x4_0000,
   RAM_END = 0x20_0000;
-const LOAD = [0x8b, 0x01],
-  STORE = [0x89, 0x01],
-  ADD = [0x01, 0x01],
-  LOAD8 = [0x8a, 0x01];
+/** Load, store, read-modify-write, and a byte load, each at a place of its own. */
+const CODES = [
+  [0x8b, 0x01],
+  [0x89, 0x01],
+  [0x01, 0x01],
+  [0x8a, 0x01],
+] as const;
+const FETCH = CODES.length;
 
 type Paging = '32' | 'pae' | 'long';
 
@@ -42,7 +46,7 @@ const settingOf = (random: Random): Setting => {
   return {
     paging,
     cr0: 0x8000_0011n | flag(0x1_0000n),
-    cr4: pae | flag(0x10n) | flag(0x80n) | flag(0x20_0000n),
+    cr4: pae | flag(0x10n) | flag(0x80n) | flag(0x10_0000n) | flag(0x20_0000n),
     efer: flag(0x800n) | (paging === 'long' ? 0x500n : 0n),
   };
 };
@@ -104,11 +108,17 @@ const begin = (random: Random, pair: Pair, { paging, cr0, cr4, efer }: Setting):
   } else if (paging === 'pae') put(TOP, BigInt(LOWER) | 1n);
   put(directory, BigInt(IDENTITY) | 0x27n);
   for (let i = 0; i < 4096 / size && i < 512; i++)
-    put(IDENTITY + i * size, BigInt(i * 4096) | (i < 0x20 ? 0x67n : 0x63n));
+    put(IDENTITY + i * size, BigInt(i * 4096) | (i === CODE >>> 12 ? 0x67n : 0x63n));
   for (let n = 1; n < 6; n++) {
     put(directory + n * size, entryOf(random, random.once(3) ? frame(random) : RANDOM_TABLES + (n % 3) * 4096, wide));
     for (let i = 0; i < 8; i++) put(RANDOM_TABLES + (n % 3) * 4096 + i * size, entryOf(random, frame(random), wide));
   }
+  CODES.forEach((code, n) => {
+    pair.each((b) => b.bytes(CODE + n * 16, code));
+  });
+  // Each frame says which it is: MOV AL, its number.
+  for (let at = RAM; at < RAM_END; at += 4096)
+    pair.each((b) => new Uint16Array(b.memory.buffer, 0x20_0000 + at, 2048).fill(0xb0 | ((at >>> 12) << 8)));
   const flags = random.once(3) ? S.AC : 0;
   pair.each(({ cpu }) => {
     cpu.set64(S.CR0, cr0);
@@ -130,6 +140,12 @@ const address = (random: Random, paging: Paging): bigint => {
   return BigInt(random.below(6) * large + random.below(8) * 4096 + offset);
 };
 
+/** Where code is fetched: few places, so that they are met again under another mapping. */
+const place = (random: Random, paging: Paging): bigint => {
+  const large = paging === '32' ? 0x40_0000 : 0x20_0000;
+  return BigInt((1 + random.below(2)) * large + random.below(2) * 4096 + 0x800);
+};
+
 const look = (b: Bench, before: number): unknown => {
   const { cpu } = b;
   return {
@@ -147,18 +163,23 @@ const runSpace = (random: Random): number => {
   let served = 0;
   for (let n = 0; n < ACCESSES; n++) {
     const level = random.once(2) ? 0 : 3;
-    const code = random.pick([LOAD, STORE, ADD, LOAD8]);
-    const at = address(random, setting.paging);
+    const code = random.below(2 * FETCH);
+    const at = code < FETCH ? address(random, setting.paging) : place(random, setting.paging);
     const value = random.u64();
     if (random.once(5)) {
       const wide = setting.paging !== '32';
-      const place = RANDOM_TABLES + random.below(3) * 4096 + random.below(8) * (wide ? 8 : 4);
-      const entry = entryOf(random, frame(random), wide);
+      const slot = RANDOM_TABLES + random.below(3) * 4096 + random.below(random.once(2) ? 2 : 8) * (wide ? 8 : 4);
+      const [left] = pair.sides;
+      const old = wide ? left.read64(slot) : BigInt(left.read32(slot));
+      const bit = 1n << BigInt(random.pick(wide ? [1, 2, 2, 63] : [1, 2, 2, 5]));
+      // The same page with other rights, or another page.
+      const entry = random.once(2) ? old ^ bit : entryOf(random, frame(random), wide);
       const other = address(random, setting.paging);
       const how = random.below(3);
       pair.each((b) => {
-        if (wide) b.write64(place, entry);
-        else b.write32(place, Number(entry));
+        if (wide) b.write64(slot, entry);
+        else b.write32(slot, Number(entry));
+        // What was decoded from a page stays valid: pages do not change, translations do.
         if (how === 0) b.cpu.flushTlb(false);
         else if (how === 1) b.cpu.invalidatePage(other);
       });
@@ -166,12 +187,10 @@ const runSpace = (random: Random): number => {
     const [left, right] = pair.sides.map((b) => {
       const { cpu } = b;
       b.flat(level);
-      cpu.rip = BigInt(CODE);
+      cpu.rip = code < FETCH ? BigInt(CODE + code * 16) : at;
       cpu.setGpr(S.RSP, 0x7000n);
       cpu.setGpr(S.RAX, value);
       cpu.setGpr(S.RCX, at);
-      b.bytes(CODE, code);
-      cpu.code.flush();
       return look(b, cpu.run(1));
     });
     assert.deepEqual(
