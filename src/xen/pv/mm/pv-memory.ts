@@ -61,6 +61,8 @@ export class PvMemory {
   private readonly memory: GuestMemory;
   private readonly u32: Uint32Array;
   private readonly slotByFrame: Int32Array;
+  /** Who is served now; undefined is the builder, whom nothing interrupts. */
+  private caller: Vcpu | undefined;
 
   constructor(domain: Domain, width: Width) {
     this.domain = domain;
@@ -77,6 +79,7 @@ export class PvMemory {
     this.types = new PageTypes(this.frames, this.tlbs, (slot) => this.free(slot));
     this.validator = new Validator(this.types, this.xen, width, u32);
     this.types.contents = this.validator;
+    this.validator.preempt = () => this.caller !== undefined && domain.upcalls.deliverable(this.caller);
     this.deferred = new Deferred(this.types, domain.config.maxVcpus);
     this.modifier = new Modifier(this.types, this.validator, this.deferred, width, u32);
     this.linear = new LinearLookup(this.memory, this.frames, u32);
@@ -259,7 +262,7 @@ export class PvMemory {
   /** Whose hypercall is at work: decides what may interrupt it and where interrupted work waits. */
   enter(vcpu: Vcpu | undefined): void {
     this.deferred.current = vcpu === undefined ? this.domain.config.maxVcpus : vcpu.id;
-    this.validator.preempt = vcpu === undefined ? never : () => this.domain.upcalls.deliverable(vcpu);
+    this.caller = vcpu;
   }
 
   /** Pins a table of a level for the builder. 0, or -EINVAL: not the domain's, not valid, or pinned already. */
@@ -390,8 +393,6 @@ export class PvMemory {
     return writeTableBytes(this, slot, Number(linear & 0xfffn), size, value, expected);
   }
 }
-
-const never = (): boolean => false;
 
 /**
  * Machine frame numbers of a domain: its own pages, the hypervisor's that it may map, and enough besides that runs of consecutive ones are found.
