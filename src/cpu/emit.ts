@@ -216,8 +216,13 @@ export abstract class Emitter implements Semantics {
 
   private step(operation: FlagOperation, a: Val, by: 1n | -1n): Val {
     const r = arithmetic(this, 'add', a, c64(by));
-    this.flagsOf(operation, r, this.f.op('i64.extend_i32_u', this.carry()));
+    this.stepFlags(operation, r);
     return r;
+  }
+
+  /** Flags of INC or DEC with a result: CF stays. */
+  protected stepFlags(operation: FlagOperation, r: Val): void {
+    this.flagsOf(operation, r, this.f.op('i64.extend_i32_u', this.carry()));
   }
 
   // ---- control ----

@@ -72,10 +72,12 @@ class RegionWriter {
     this.indirectJumps = code.indirect && this.returns;
     this.shape = structure({ edges: this.edges(code) });
     this.where = f.variable(I32);
-    this.s = new TranslatorSemantics(f, imports, instructionPlan().variants[OP_CALL + 1]!, mode, {
-      goto: (offset) => this.goto(offset),
-      indirect: (target) => this.indirect(target),
-    });
+    const flow = {
+      goto: (offset: number) => this.goto(offset),
+      indirect: (distance: Val) => this.indirect(distance),
+    };
+    const steps = code.blocks.some((b) => b.instructions.some(({ row }) => row.name === 'INC' || row.name === 'DEC'));
+    this.s = new TranslatorSemantics(f, imports, instructionPlan().variants[OP_CALL + 1]!, mode, flow, steps);
   }
 
   private edges(code: RegionCode): number[][] {

@@ -73,7 +73,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
   private captured: { result: Val; bits: Val } | undefined;
   private capturing = false;
 
-  constructor(f: RegionBody, imports: Imports, variant: Variant, mode: number, flow: RegionFlow) {
+  constructor(f: RegionBody, imports: Imports, variant: Variant, mode: number, flow: RegionFlow, steps: boolean) {
     super(f, variant, imports);
     this.mode = mode;
     this.flow = flow;
@@ -82,7 +82,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.tlb = f.variable(I32);
     this.exitOffset = f.variable(I64);
     this.registers = new Registers(f, this.cpu, (mode & S.MODE_SIZE) !== S.MODE_64);
-    this.flags = new LazyFlags(f, this.cpu, imports.flags!);
+    this.flags = new LazyFlags(f, this.cpu, imports.flags!, steps);
   }
 
   private get code64(): boolean {
@@ -270,6 +270,9 @@ export class TranslatorSemantics extends InterpreterSemantics {
   override flagsOf(operation: FlagOperation, a: Val, b: Val): void {
     this.flags.remember(operation, this.width as 64, a, b);
   }
+  protected override stepFlags(operation: FlagOperation, r: Val): void {
+    this.flags.step(operation, this.width as 64, r);
+  }
   override setFlags(result: Val, bits: Val, width: Width = this.width): void {
     const whole = this.sx(width, result);
     if (this.capturing) this.captured = { result: whole, bits };
@@ -281,7 +284,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     if (last === undefined) return { result: this.flags.result(), bits: this.flags.bits() };
     this.atWidth(last.width, () => {
       this.capturing = true;
-      last.operation.flags(this, ...this.flags.values());
+      last.operation.flags(this, ...this.flags.values(true));
       this.capturing = false;
     });
     return this.captured!;
@@ -295,7 +298,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
   override condition(code: number): Val {
     const last = this.flags.operation;
-    const [a, b] = this.flags.values();
+    const [a, b] = this.flags.values(false);
     const direct =
       last === undefined ? undefined : this.atWidth(last.width, () => last.operation.condition?.(this, code, a, b));
     return direct ?? super.condition(code);
