@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as S from '../state.ts';
+import { Bench, CODE, STACK0 } from '../system/testing.ts';
+
+/** 32-bit code at CODE, translated where it arrives twice; interpreted when `threshold` is 0. */
+const machine = (threshold: number, code: readonly number[]): Bench => {
+  const bench = new Bench({}, undefined, { hotThreshold: threshold }).protect();
+  bench.bytes(CODE, [...code, 0xeb, 0xfe]);
+  bench.cpu.setGpr(S.RSP, BigInt(STACK0));
+  return bench;
+};
+
+const outcome = ({ cpu }: Bench): Record<string, bigint | number> => ({
+  rip: cpu.rip,
+  eflags: cpu.eflags,
+  ...Object.fromEntries(Array.from({ length: 8 }, (_, n) => [`r${n}`, cpu.gpr(n)])),
+});
+
+/** Runs both engines in slices of these lengths; after each slice they agree. */
+const agree = (code: readonly number[], slices: readonly number[], begin: (b: Bench) => void = () => {}): Bench => {
+  const both = [machine(0, code), machine(2, code)];
+  for (const b of both) begin(b);
+  for (const slice of slices) {
+    const counts = both.map((b) => b.cpu.run(slice));
+    assert.equal(counts[1], counts[0]);
+    assert.deepEqual(outcome(both[1]!), outcome(both[0]!));
+  }
+  return both[1]!;
+};
+
+const many = (n: number, length: number): number[] => new Array<number>(n).fill(length);
+
+test('region: a slice ends at exactly the instruction asked for, wherever it is in a loop', () => {
+  // add eax, ecx; adc edx, 0; xor eax, edx; dec ecx; jnz
+  agree([0x01, 0xc8, 0x83, 0xd2, 0x00, 0x31, 0xd0, 0x49, 0x75, 0xf6], [...many(40, 7), 1, 1, 2, 3, 500], ({ cpu }) => {
+    cpu.setGpr(S.RAX, 0xffff_0000n);
+    cpu.setGpr(S.RCX, 400n);
+  });
+});
+
+test('region: INC and DEC leave the carry of whatever set it, also around a loop', () => {
+  // stc; again: inc eax; setc bl; dec ecx; jnz again; adc edx, 0
+  const carried = agree([0xf9, 0x40, 0x0f, 0x92, 0xc3, 0x49, 0x75, 0xf9, 0x83, 0xd2, 0x00], many(30, 11), ({ cpu }) => {
+    cpu.setGpr(S.RCX, 60n);
+  });
+  assert.equal(carried.cpu.gpr(S.RDX), 1n);
+  // again: cmp eax, 0x20; inc eax; jb again: the carry is that of the comparison.
+  const compared = agree([0x83, 0xf8, 0x20, 0x40, 0x72, 0xfa], many(20, 7));
+  assert.equal(compared.cpu.gpr(S.RAX), 0x21n);
+});
+
+test('region: flags that are set on two ways are those of the way taken', () => {
+  // again: test cl, 1; jz even; cmp eax, ecx; jmp join; even: add eax, 3; join: lahf; add edx, eax; dec ecx; jnz again
+  const code = [
+    ...[0xf6, 0xc1, 0x01, 0x74, 0x04, 0x39, 0xc8, 0xeb, 0x03, 0x83, 0xc0, 0x03],
+    ...[0x9f, 0x01, 0xc2, 0x49, 0x75, 0xee],
+  ];
+  agree(code, many(60, 5), ({ cpu }) => cpu.setGpr(S.RCX, 50n));
+});
+
+test('region: parts of registers are written without the rest', () => {
+  // again: mov al, cl; mov ah, al; add bx, ax; xchg bl, bh; shl edx, 1; mov dl, bh; dec ecx; jnz again
+  const code = [
+    ...[0x88, 0xc8, 0x88, 0xc4, 0x66, 0x01, 0xc3, 0x86, 0xfb, 0xd1, 0xe2, 0x88, 0xfa],
+    ...[0x49, 0x75, 0xf0],
+  ];
+  agree(code, many(50, 9), ({ cpu }) => {
+    cpu.setGpr(S.RAX, 0xdead_beefn);
+    cpu.setGpr(S.RCX, 50n);
+  });
+});
+
+test('region: calls and returns inside a page stay in it, and a loop that a slice ended in is entered again', () => {
+  // again: call sub; dec ecx; jnz again; jmp $; sub: push ebx; inc ebx; xor eax, ebx; pop ebx; inc ebx; ret
+  const code = [...[0xe8, 0x05, 0, 0, 0, 0x49, 0x75, 0xf8, 0xeb, 0xfe], ...[0x53, 0x43, 0x31, 0xd8, 0x5b, 0x43, 0xc3]];
+  const bench = agree(code, [...many(60, 13), 20_000], ({ cpu }) => cpu.setGpr(S.RCX, 1000n));
+  assert.equal(bench.cpu.gpr(S.RCX), 0n);
+  assert.ok(bench.cpu.code.counts.regions > 0);
+});
+
+test('region: an access that faults in the middle of a block leaves the registers and flags of the instruction before', () => {
+  // again: add eax, 0x7000_0000; mov edx, [esi]; add esi, 0x8_0000; jmp again: esi soon points beyond the segment.
+  const code = [0x05, 0, 0, 0, 0x70, 0x8b, 0x16, 0x81, 0xc6, 0, 0, 8, 0, 0xeb, 0xf1];
+  const begin = (b: Bench): void => {
+    b.cpu.setSegment(S.DS, 0x10, 0n, 0x1f_ffff, 0xc093);
+    b.cpu.updateMode(0);
+    b.gate(13);
+  };
+  agree(code, many(20, 1), begin);
+});
