@@ -38,7 +38,20 @@ export function median(values: readonly number[]): number | undefined {
   return sorted.length & 1 ? sorted[middle] : sorted.length ? (sorted[middle - 1]! + sorted[middle]!) / 2 : undefined;
 }
 
-const run = ([command, ...args]: Command): Promise<Run> => stamp(command, args, 1_800_000);
+/** Runs again when the process was gone before its processor time could be read, which happens on a busy host. */
+export async function run([command, ...args]: Command): Promise<Run> {
+  for (let attempt = 1; ; attempt++) {
+    const result = await stamp(command, args, 1_800_000);
+    const known = [...result.work.values()].every((work) => work.top !== undefined);
+    if (known || attempt === 3 || process.platform !== 'linux') return result;
+  }
+}
+
+/** Those whose processor time is known, if there are any: elapsed seconds are another thing. */
+export const comparable = (works: readonly Work[]): readonly Work[] => {
+  const known = works.filter((work) => work.top !== undefined);
+  return known.length > 0 ? known : works;
+};
 
 /** Speed of the machines on one build of the guest; a machine or workload that did not finish is missing. */
 export async function measureSpeed(
@@ -75,7 +88,7 @@ export async function measureSpeed(
 function medians(results: readonly Run[], bits: Bits, { names, div }: Options): Record<string, Speed> {
   const speeds: Record<string, Speed> = {};
   for (const name of names) {
-    const works: Work[] = results.flatMap((result) => result.work.get(name) ?? []);
+    const works = comparable(results.flatMap((result) => result.work.get(name) ?? []));
     const seconds = median(works.map((work) => work.top ?? work.wall));
     const all = median(works.map((work) => work.cpu ?? work.wall));
     if (seconds === undefined || all === undefined) continue;
