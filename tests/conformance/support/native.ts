@@ -4,12 +4,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { decodeResult, type Execution, encodeCases, type Input, RESULT_BYTES } from './layout.ts';
+import { CODE, decodeResult, type Execution, encodeCases, type Input, RESULT_BYTES } from './layout.ts';
 
 const source = fileURLToPath(new URL('../native/runner.c', import.meta.url));
 
-/** Results in the order of the cases; undefined when the host cannot run them. */
-export const runNatively = (cases: readonly Input[]): Execution[] | undefined => {
+const PROTECTION = 13;
+
+/** #GP of the jump into 32-bit code, not of the code: this kernel offers no 32-bit segment. */
+const refused = (input: Input, result: Execution): boolean =>
+  input.bits === 32 && result.vector === PROTECTION && result.rip >> 12n !== CODE >> 12n;
+
+/** Results in the order of the cases, without those of 32-bit code where the host's kernel has none; undefined when it cannot run any. */
+export const runNatively = (cases: readonly Input[]): (Execution | undefined)[] | undefined => {
   if (process.arch !== 'x64' || process.platform !== 'linux') return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'xenolith-native-'));
   try {
@@ -24,7 +30,10 @@ export const runNatively = (cases: readonly Input[]): Execution[] | undefined =>
       throw new Error(
         `runner ended with ${run.status ?? run.signal} after ${out.length / RESULT_BYTES} of ${cases.length} cases`,
       );
-    return cases.map((_, i) => decodeResult(out, i * RESULT_BYTES));
+    return cases.map((c, i) => {
+      const result = decodeResult(out, i * RESULT_BYTES);
+      return refused(c, result) ? undefined : result;
+    });
   } finally {
     rmSync(folder, { recursive: true });
   }
