@@ -38,10 +38,14 @@ export function median(values: readonly number[]): number | undefined {
   return sorted.length & 1 ? sorted[middle] : sorted.length ? (sorted[middle - 1]! + sorted[middle]!) / 2 : undefined;
 }
 
+/** Milliseconds after which a machine that has not ended is stopped: one that hangs must not hold up the others. */
+const WORK_LIMIT = 600_000,
+  START_LIMIT = 60_000;
+
 /** Runs again when the process was gone before its processor time could be read, which happens on a busy host. */
-export async function run([command, ...args]: Command): Promise<Run> {
+export async function run([command, ...args]: Command, limit = WORK_LIMIT): Promise<Run> {
   for (let attempt = 1; ; attempt++) {
-    const result = await stamp(command, args, 1_800_000);
+    const result = await stamp(command, args, limit);
     const known = [...result.work.values()].every((work) => work.top !== undefined);
     if (known || attempt === 3 || process.platform !== 'linux') return result;
   }
@@ -116,7 +120,7 @@ export async function measureStart(
   // The first start fills the caches of disk and compiler and is not counted.
   for (let i = -1; i < starts; i++)
     for (const [name, command] of Object.entries(commands)) {
-      const result = await run(command);
+      const result = await run(command, START_LIMIT);
       // QEMU's exit device makes 33 of a good end.
       if (result.status !== 0 && !(name === 'qemu' && result.status === 33)) {
         note(`start of ${name} ended with ${result.status}:\n${result.output.slice(-500)}`);
