@@ -369,7 +369,7 @@ export class CodeCache {
     page.reachedFrom.clear();
     page.uncover(0, PAGE);
     this.bytes[this.marks + (page.host >>> 12)] = 0;
-    for (const cpu of this.cpus) cpu.mem.flushCode();
+    for (const cpu of this.cpus) cpu.mem.tlb.flushCode();
   }
 
   /** Unlinks the records and regions that a table leads to. */
@@ -389,7 +389,7 @@ export class CodeCache {
           page.tables.delete(mode);
           this.recover(page, 0, PAGE);
         }
-    for (const cpu of this.cpus) cpu.mem.flushCode();
+    for (const cpu of this.cpus) cpu.mem.tlb.flushCode();
   }
 
   private dropRecords(block: number): void {
@@ -416,7 +416,7 @@ export class CodeCache {
     this.places.fill(0, 0, this.space.touched / RECORD_SIZE);
     this.space.reset();
     this.counts.flushes++;
-    for (const cpu of this.cpus) cpu.mem.flushCode();
+    for (const cpu of this.cpus) cpu.mem.tlb.flushCode();
   }
 
   // ---- look-up ----
@@ -429,7 +429,7 @@ export class CodeCache {
     }
     const mark = this.marks + (host >>> 12);
     if ((this.bytes[mark] & S.MARK_CODE) === 0) {
-      if ((this.bytes[mark] & S.MARK_WRITTEN) !== 0) for (const cpu of this.cpus) cpu.mem.protect(host);
+      if ((this.bytes[mark] & S.MARK_WRITTEN) !== 0) for (const cpu of this.cpus) cpu.mem.tlb.protect(host);
       this.bytes[mark] = S.MARK_CODE;
     }
     return page;
@@ -461,7 +461,7 @@ export class CodeCache {
     if (host === 0) return this.single(cpu, undefinedRow, 1);
     const page = this.pageOf(host);
     const table = this.tableOf(page, mode);
-    cpu.mem.enterCode(low, high, mode, table, host);
+    cpu.mem.tlb.enterCode(low, high, mode, table, host);
     if (this.words[(table + offset * 8) >>> 2] !== 0) return 0;
     const crossing = page.crossing.get(mode * PAGE + offset);
     if (crossing !== undefined && cpu.mem.fetchPage((low & ~(PAGE - 1)) + PAGE, carry(low, high)) === crossing.second)
