@@ -20,8 +20,7 @@ export const DB = 1,
 /** Vectors whose saved flags have no RF. */
 const NOT_FAULTS: ReadonlySet<number> = new Set([DB, NMI, BP, OF]);
 /** Bits of a page fault's error code. */
-export const PF_PRESENT = 1,
-  PF_WRITE = 2,
+export const PF_WRITE = 2,
   PF_USER = 4,
   PF_FETCH = 16;
 

@@ -11,7 +11,6 @@ import { A, D, NX, P, RW, US, type Width } from './entries.ts';
 
 /** Where the machine-to-physical table is, and how wide an entry: 64-bit and 32-bit guests. */
 export const RO_MPT_VIRT_START = 0xffff_8000_0000_0000n;
-export const RDWR_MPT_WINDOW = 256n << 30n;
 export const HYPERVISOR_COMPAT_VIRT_START = 0xf580_0000;
 /** Slots of a root that belong to the hypervisor; the first is the machine-to-physical table, the fifth the per-domain window. */
 const ROOT_FIRST_XEN_SLOT = 256,
