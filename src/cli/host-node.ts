@@ -103,6 +103,8 @@ export function nodeHost(): Host {
         else setTimeout(resolve, milliseconds);
       }),
     interpreter: () => {
+      // Translated code says what hardly ever happens; V8 listens only if asked to. Earlier, its cache of compiled code would not fit.
+      process.getBuiltinModule('node:v8').setFlagsFromString('--experimental-wasm-branch-hinting');
       // Beside the bundle; in a checkout without one the module is made at start.
       const file = new URL('./interpreter.wasm', import.meta.url);
       return existsSync(file) ? readFileSync(file) : undefined;

@@ -228,7 +228,7 @@ export abstract class Emitter implements Semantics {
   // ---- control ----
 
   faultIf(condition: Val, vector: number, code?: Val): void {
-    this.f.if(condition, () => this.fault(vector, code));
+    this.f.ifRarely(condition, () => this.fault(vector, code));
   }
 
   pop(width: Width): Val {

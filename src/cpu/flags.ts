@@ -13,6 +13,8 @@ export interface FlagOperation {
   /** Different for each operation; 0 stands for flags that are already computed. */
   readonly number: number;
   flags(s: Semantics, a: Val, b: Val): void;
+  /** CF alone: 0 or 1, i32 or i64. */
+  carry(s: Semantics, a: Val, b: Val): Val;
   /** A condition code (see {@link Semantics.condition}) straight from the values; undefined: from the flags. */
   condition?(s: Semantics, code: number, a: Val, b: Val): Val | undefined;
 }
@@ -83,17 +85,19 @@ const resultCondition = (s: Semantics, code: number, r: Val): Val | undefined =>
   }
 };
 
+const sumCarry = (s: Semantics, a: Val, b: Val, r: Val): Val => {
+  const { f, width } = s;
+  if (width >= 32) return compare(s, 'lt', false, r, a);
+  return f.op('i32.wrap_i64', f.op('i64.shr_u', f.op('i64.add', a, b), c64(width)));
+};
+
 export const ADD: FlagOperation = {
   number: 1,
   flags(s, a, b) {
-    const { f, width } = s;
     const r = arithmetic(s, 'add', a, b);
-    const carry =
-      width >= 32
-        ? compare(s, 'lt', false, r, a)
-        : f.op('i32.wrap_i64', f.op('i64.shr_u', f.op('i64.add', a, b), c64(width)));
-    s.setFlags(r, sumBits(s, a, b, r, carry));
+    s.setFlags(r, sumBits(s, a, b, r, sumCarry(s, a, b, r)));
   },
+  carry: (s, a, b) => sumCarry(s, a, b, arithmetic(s, 'add', a, b)),
   condition(s, code, a, b) {
     const r = arithmetic(s, 'add', a, b);
     if (code === 2) return compare(s, 'lt', false, r, a);
@@ -121,6 +125,7 @@ export const SUB: FlagOperation = {
     const r = arithmetic(s, 'sub', a, b);
     s.setFlags(r, differenceBits(s, a, b, r, compare(s, 'lt', false, a, b)));
   },
+  carry: (s, a, b) => compare(s, 'lt', false, a, b),
   condition(s, code, a, b) {
     const order = ORDERS[code];
     if (order !== undefined) return compare(s, order[0], order[1], a, b);
@@ -132,6 +137,7 @@ export const SUB: FlagOperation = {
 export const LOGIC: FlagOperation = {
   number: 3,
   flags: (s, r) => s.setFlags(r, c32(0)),
+  carry: () => c32(0),
   condition(s, code, r) {
     switch (code) {
       case 0:
@@ -167,6 +173,7 @@ const step = (number: number, by: 1n | -1n): FlagOperation => ({
     const af = f.op('i32.shl', f.op('i64.eq', nibble, c64(by === 1n ? 0n : 15n)), c32(4));
     s.setFlags(r, f.op('i32.or', f.op('i32.or', f.op('i32.wrap_i64', carry), af), of));
   },
+  carry: (_, __, carry) => carry,
   condition: (s, code, r) => resultCondition(s, code, r),
 });
 export const INC = step(4, 1n),

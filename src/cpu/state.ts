@@ -135,6 +135,10 @@ export const INTERCEPTED = 0x3d4;
  */
 export const FLAG_KIND = 0x3ec,
   FLAG_OPERAND = 0x3f0;
+/** The operation whose carry INC or DEC left alone, and its values, as above; only looked at with FLAG_KIND. 32-, 64- and 64-bit. */
+export const FLAG_BEFORE = 0x3f8,
+  FLAG_BEFORE_RESULT = 0x380,
+  FLAG_BEFORE_OPERAND = 0x388;
 
 /** Entries of {@link TLB_LOG} in use; more than {@link TLB_LOG_SIZE} means that some are missing. 32-bit. */
 export const TLB_LOG_COUNT = 0x3d8;

@@ -8,13 +8,13 @@
 
 import * as R from '../decode/record.ts';
 import { HELPERS } from '../helpers.ts';
-import { FLAG_WIDTHS, flagKind, flagOperations } from '../isa/flag-operations.ts';
+import { FLAG_WIDTHS, flagKind, flagOperations, isPending, PENDING_KINDS } from '../isa/flag-operations.ts';
 import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
 import { DELIVER_CODE, DELIVER_FAULT } from '../system/emitted-gates.ts';
-import { c32, type FunctionBody, type Label, type Val } from '../wasm/function.ts';
+import { c32, c64, type FunctionBody, type Label, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import { ARRIVALS, isRegion, tableEntry, writeChain } from './arrive.ts';
@@ -66,9 +66,26 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   return m.finish();
 };
 
-/** (cpu, kind, a, b): stores the flags of an operation that translated code left for later. */
+/**
+ * (cpu, kind, a, b): stores the flags of an operation that translated code left for later. The carry that INC and DEC left alone is computed
+ * first when it is that of another operation.
+ */
 const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
   const { index, body: f } = m.define([I32, I32, I64, I64], []);
+  const cpu = f.param(0),
+    kind = f.param(1),
+    b = f.param(3);
+  f.if(isPending(f, kind), () => {
+    const before = f.load('i32.load', cpu, S.FLAG_BEFORE);
+    f.assign(b, f.load('i64.load', cpu, S.FLAG_BEFORE_OPERAND));
+    f.if(before, () => {
+      f.call(index, [cpu, before, f.load('i64.load', cpu, S.FLAG_BEFORE_RESULT), b]);
+      f.assign(b, f.load('i64.load32_u', cpu, S.FLAG_BITS));
+    });
+    f.assign(b, f.op('i64.and', b, c64(1n)));
+    f.assign(kind, f.op('i32.sub', kind, c32(PENDING_KINDS)));
+  });
+  f.release();
   const kinds = flagOperations
     .flatMap((operation) => FLAG_WIDTHS.map((width) => ({ operation, width, kind: flagKind(operation, width) })))
     .sort((x, y) => x.kind - y.kind);
@@ -76,7 +93,7 @@ const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
     const half = (from + to) >> 1;
     if (to - from > 1) {
       f.if(
-        f.op('i32.lt_u', f.param(1), c32(kinds[half].kind)),
+        f.op('i32.lt_u', kind, c32(kinds[half].kind)),
         () => among(from, half),
         () => among(half, to),
       );
@@ -84,7 +101,7 @@ const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
     }
     const s = new InterpreterSemantics(f, instructionPlan().variants[OP_CALL + 1]!, imports);
     s.width = kinds[from].width;
-    kinds[from].operation.flags(s, f.param(2), f.param(3));
+    kinds[from].operation.flags(s, f.param(2), b);
     f.release();
   };
   among(0, kinds.length);

@@ -109,8 +109,7 @@ export class InterpreterSemantics extends Emitter {
   }
 
   nextRip(): Val {
-    const next = this.f.op('i64.add', this.ip, this.f.load('i64.load8_u', this.record, R.R_LENGTH));
-    return next;
+    return this.f.op('i64.add', this.ip, this.f.load('i64.load8_u', this.record, R.R_LENGTH));
   }
 
   checkTarget(target: Val): void {
@@ -316,14 +315,18 @@ export class InterpreterSemantics extends Emitter {
   }
 
   push(width: Width, value: Val): void {
-    const { f } = this;
     const mask = this.state64(S.STACK_MASK);
     const rsp = this.state64(S.gpr(S.RSP));
-    const offset = f.op('i64.and', f.op('i64.sub', rsp, c64(width / 8)), mask);
+    const offset = this.stackOffset(rsp, c64(-width / 8), mask);
     const host = this.host(this.stackAddress(offset, width / 8, true), width / 8, 'write', true);
     this.storeAt(host, width, value);
     this.setStackPointer(rsp, offset, mask);
     this.committed(host);
+  }
+
+  /** Where the stack pointer is after a move. */
+  protected stackOffset(rsp: Val, distance: Val, mask: Val): Val {
+    return this.f.op('i64.and', this.f.op('i64.add', rsp, distance), mask);
   }
 
   protected setStackPointer(rsp: Val, offset: Val, mask: Val): void {
@@ -339,10 +342,9 @@ export class InterpreterSemantics extends Emitter {
   }
 
   moveStack(distance: Val): void {
-    const { f } = this;
     const mask = this.state64(S.STACK_MASK);
     const rsp = this.state64(S.gpr(S.RSP));
-    this.setStackPointer(rsp, f.op('i64.and', f.op('i64.add', rsp, distance), mask), mask);
+    this.setStackPointer(rsp, this.stackOffset(rsp, distance, mask), mask);
   }
 
   // ---- operands ----

@@ -72,6 +72,7 @@ export const IMUL: FlagOperation = {
     const { low, fits } = product(s, a, b, s.width, true);
     productFlags(s, low, fits, s.width);
   },
+  carry: (s, a, b) => s.f.op('i32.eqz', product(s, a, b, s.width, true).fits),
 };
 
 const imul = (s: Semantics, d: Operand, a: Val, b: Val): void => {

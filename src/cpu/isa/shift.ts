@@ -103,6 +103,7 @@ const shiftFlags = (s: Semantics, { result, cf, of }: Shifted): void =>
 const shiftOperation = (number: number, make: Shift): FlagOperation => ({
   number,
   flags: (s, a, b) => shiftFlags(s, make(s, a, b)),
+  carry: (s, a, b) => make(s, a, b).cf,
 });
 export const SHL = shiftOperation(6, shl),
   SHR = shiftOperation(7, shr),

@@ -2,12 +2,17 @@
  * The arithmetic flags inside a region: three locals say which operation set them last and from which values, and the writer knows at
  * most places which operation that is. Flags that nobody reads cost nothing, as the locals are never stored.
  *
- * Kind 0 are computed flags: `a` is FLAG_RESULT, `b` FLAG_BITS. INC and DEC leave CF alone, so where they occur three more locals keep
- * the operation that set CF; their own `b`, the carry, is found out when it is needed.
+ * Kind 0 are computed flags: `a` is FLAG_RESULT, `b` FLAG_BITS. Where ways meet the locals would have to be carried along for the case that
+ * the region is left there. In loops that is cheap; elsewhere, and in front of the dispatcher, the state block takes the flags over
+ * ({@link FlagsAt}), so that registers are free for what the guest computes.
+ *
+ * INC and DEC leave CF alone: `b` is the carry when it is known what it follows from. Otherwise the operation that set it goes to FLAG_BEFORE
+ * and is looked at with the flags.
  */
 
 import { DEC, type FlagOperation, INC } from '../flags.ts';
-import { FLAG_WIDTHS, flagKind, flagOperations } from '../isa/flag-operations.ts';
+import { FLAG_WIDTHS, flagKind, flagOperations, isPending, pendingKind } from '../isa/flag-operations.ts';
+import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Val } from '../wasm/function.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
@@ -15,16 +20,27 @@ import type { Knowledge, RegionBody } from './body.ts';
 
 type FlagWidth = (typeof FLAG_WIDTHS)[number];
 
+/** Where the flags are at the beginning of code that several ways lead to: in the locals, in the state block, or nobody looks at them. */
+export type FlagsAt = 'locals' | 'state' | 'nowhere';
+
+interface WidthSemantics extends Semantics {
+  /** Writes code at another operation width. */
+  atWidth<T>(width: FlagWidth, inner: () => T): T;
+}
+
 /** Which operation set the flags; undefined kind: only the local knows. */
 class FlagKnowledge implements Knowledge {
   readonly kind: number | undefined;
   readonly operation: FlagOperation | undefined;
   readonly width: FlagWidth;
+  /** INC or DEC whose carry is not known: it follows from FLAG_BEFORE. */
+  readonly pending: boolean;
 
-  constructor(kind: number | undefined, operation: FlagOperation | undefined, width: FlagWidth) {
+  constructor(kind: number | undefined, operation: FlagOperation | undefined, width: FlagWidth, pending = false) {
     this.kind = kind;
     this.operation = operation;
     this.width = width;
+    this.pending = pending;
   }
   merge(other: Knowledge): Knowledge {
     return other === this ? this : UNKNOWN;
@@ -35,67 +51,112 @@ class FlagKnowledge implements Knowledge {
 }
 
 const UNKNOWN = new FlagKnowledge(undefined, undefined, 64);
+/** They are in the state block. */
+const STORED = new FlagKnowledge(undefined, undefined, 64);
+/** Nobody looks before they are set. */
+const DEAD = new FlagKnowledge(undefined, undefined, 64);
 const COMPUTED = new FlagKnowledge(0, undefined, 64);
 const byKind = new Map<number, FlagKnowledge>();
-for (const operation of flagOperations)
-  for (const width of FLAG_WIDTHS) {
+for (const width of FLAG_WIDTHS) {
+  for (const operation of flagOperations) {
     const kind = flagKind(operation, width);
     byKind.set(kind, new FlagKnowledge(kind, operation, width));
   }
+  for (const operation of [INC, DEC]) {
+    const kind = pendingKind(operation, width);
+    byKind.set(kind, new FlagKnowledge(kind, operation, width, true));
+  }
+}
 
-/** Kinds of INC and DEC: two operations at all widths, next to each other. */
-const STEP_KIND = flagKind(INC, 8),
-  STEP_MASK = ~(2 * FLAG_WIDTHS.length - 1);
-const STEPS: ReadonlySet<number> = new Set(
-  FLAG_WIDTHS.flatMap((width) => [flagKind(INC, width), flagKind(DEC, width)]),
-);
+/** What the local `kind` is while the flags are in the state block. */
+const IN_STATE = -1;
 
-/** Nothing is known of the flags. */
-export const unknownFlags: Knowledge = UNKNOWN;
+/** Flags where a region is entered. */
+export const storedFlags: Knowledge = STORED;
 
 export class LazyFlags {
   private readonly f: RegionBody;
+  private readonly s: WidthSemantics;
   private readonly cpu: Val;
   /** Function (cpu, kind, a, b) that stores the flags of an operation. */
   private readonly settle: number;
   private readonly kind: Val;
   private readonly a: Val;
   private readonly b: Val;
-  /** The operation that set CF, where `kind` is INC or DEC; absent in regions without these. */
-  private readonly carry: { readonly kind: Val; readonly a: Val; readonly b: Val } | undefined;
 
-  constructor(f: RegionBody, cpu: Val, settle: number, steps: boolean) {
+  constructor(f: RegionBody, s: WidthSemantics, cpu: Val, settle: number) {
     this.f = f;
+    this.s = s;
     this.cpu = cpu;
     this.settle = settle;
     this.kind = f.variable(I32);
     this.a = f.variable(I64);
     this.b = f.variable(I64);
-    if (steps) this.carry = { kind: f.variable(I32), a: f.variable(I64), b: f.variable(I64) };
   }
 
-  /** At the entry: takes the flags from the state block. */
-  enter(): void {
-    const { f, cpu } = this;
-    f.assign(this.kind, f.load('i32.load', cpu, S.FLAG_KIND));
-    f.assign(this.a, f.load('i64.load', cpu, S.FLAG_RESULT));
-    const bits = f.load('i64.load32_u', cpu, S.FLAG_BITS);
-    f.assign(this.b, f.select(this.kind, f.load('i64.load', cpu, S.FLAG_OPERAND), bits));
-    if (this.carry === undefined) return;
-    f.assign(this.carry.kind, c32(0));
-    f.assign(this.carry.a, c64(0n));
-    f.assign(this.carry.b, this.b);
+  private get known(): FlagKnowledge {
+    return this.f.known as FlagKnowledge;
   }
 
-  /** At the exit: leaves them there. */
-  leave(): void {
+  // ---- places where ways meet ----
+
+  /** At the beginning of code that several ways lead to; `known` is what all of them know when they were all written. */
+  begin(at: FlagsAt, known: Knowledge = UNKNOWN): void {
+    const { f } = this;
+    f.known = at === 'locals' ? known : at === 'state' ? STORED : DEAD;
+    const { kind } = this.known;
+    // Constants, so that no value is carried here.
+    if (kind !== undefined) f.assign(this.kind, c32(kind));
+    else if (f.known !== UNKNOWN) this.forget();
+  }
+
+  private forget(): void {
+    const { f } = this;
+    f.assign(this.kind, c32(IN_STATE));
+    f.assign(this.a, c64(0n));
+    f.assign(this.b, c64(0n));
+  }
+
+  /** On the way to such code: puts the flags where they are looked for. */
+  pass(at: FlagsAt): void {
+    if (at === 'state') this.put();
+  }
+
+  /** Are the flags in the state block? */
+  get stored(): boolean {
+    if (this.known === DEAD) throw new Error('flags that nobody sets are looked at');
+    return this.known === STORED;
+  }
+
+  /** Puts the flags into the state block, unless they are there. */
+  put(): void {
     const { f, cpu } = this;
-    this.findCarry();
+    const { kind, pending } = this.known;
+    if (this.stored) return;
+    if (kind === undefined) {
+      f.if(f.op('i32.ne', this.kind, c32(IN_STATE)), () => this.putLocals());
+      return;
+    }
+    f.store('i32.store', cpu, c32(kind), S.FLAG_KIND);
+    f.store('i64.store', cpu, this.a, S.FLAG_RESULT);
+    if (kind === 0) f.store('i64.store32', cpu, this.b, S.FLAG_BITS);
+    else if (!pending) f.store('i64.store', cpu, this.b, S.FLAG_OPERAND);
+  }
+
+  private putLocals(): void {
+    const { f, cpu } = this;
     f.store('i32.store', cpu, this.kind, S.FLAG_KIND);
     f.store('i64.store', cpu, this.a, S.FLAG_RESULT);
     f.store('i64.store', cpu, this.b, S.FLAG_OPERAND);
     f.store('i64.store32', cpu, this.b, S.FLAG_BITS);
   }
+
+  /** At the exit for flags that are not {@link stored}. */
+  leave(): void {
+    this.f.if(this.f.op('i32.ne', this.kind, c32(IN_STATE)), () => this.putLocals());
+  }
+
+  // ---- setting ----
 
   private set(known: FlagKnowledge, a: Val, b: Val): void {
     const { f } = this;
@@ -110,43 +171,54 @@ export class LazyFlags {
     this.set(byKind.get(flagKind(operation, width))!, a, b);
   }
 
-  /** The flags but CF are those of INC or DEC. */
-  step(operation: FlagOperation, width: FlagWidth, result: Val): void {
-    const { f, carry } = this;
-    const before = f.known as FlagKnowledge;
-    const now = byKind.get(flagKind(operation, width))!;
-    if (before.kind === undefined) {
-      const kept = this.isStep();
-      f.assign(carry!.a, f.select(kept, carry!.a, this.a));
-      f.assign(carry!.b, f.select(kept, carry!.b, this.b));
-      f.assign(carry!.kind, f.select(kept, carry!.kind, this.kind));
-    } else if (!STEPS.has(before.kind)) {
-      f.assign(carry!.kind, c32(before.kind));
-      f.assign(carry!.a, this.a);
-      f.assign(carry!.b, this.b);
-    }
-    f.assign(this.kind, c32(now.kind!));
-    f.assign(this.a, result);
-    f.known = now;
-  }
-
-  private isStep(): Val {
+  /** The flags but CF are those of INC or DEC; `unseen`: nobody looks at them. */
+  step(operation: FlagOperation, width: FlagWidth, result: Val, unseen: boolean): void {
     const { f } = this;
-    return f.op('i32.eq', f.op('i32.and', this.kind, c32(STEP_MASK)), c32(STEP_KIND));
+    if (unseen) {
+      this.forget();
+      f.known = DEAD;
+      return;
+    }
+    const before = this.known;
+    if (before.kind !== undefined && !before.pending) {
+      this.remember(operation, width, result, this.carry(before));
+      return;
+    }
+    if (!before.pending) this.keepBefore();
+    this.set(byKind.get(pendingKind(operation, width))!, result, c64(0n));
   }
 
-  /** Puts the carry that INC and DEC left alone into `b`. */
-  private findCarry(): void {
-    const { f, cpu, carry } = this;
-    if (carry === undefined) return;
-    f.if(this.isStep(), () => {
-      f.if(carry.kind, () => {
-        f.call(this.settle, [cpu, carry.kind, carry.a, carry.b]);
-        f.assign(carry.b, f.load('i64.load32_u', cpu, S.FLAG_BITS));
-        f.assign(carry.kind, c32(0));
-      });
-      f.assign(this.b, f.op('i64.and', carry.b, c64(1n)));
+  /** CF after an operation that is known, as i64. */
+  private carry({ kind, operation, width }: FlagKnowledge): Val {
+    const { f, s } = this;
+    if (kind === 0) return f.op('i64.and', this.b, c64(1n));
+    const carry = s.atWidth(width, () => operation!.carry(s, f.copy(this.a), f.copy(this.b)));
+    return carry.type === I32 ? f.op('i64.extend_i32_u', carry) : carry;
+  }
+
+  /** What set the flags goes to FLAG_BEFORE, unless that was INC or DEC whose carry is from there. */
+  private keepBefore(): void {
+    const { f, cpu } = this;
+    this.fetch();
+    f.if(f.op('i32.eqz', isPending(f, this.kind)), () => {
+      f.store('i32.store', cpu, this.kind, S.FLAG_BEFORE);
+      f.store('i64.store', cpu, this.a, S.FLAG_BEFORE_RESULT);
+      f.store('i64.store', cpu, this.b, S.FLAG_BEFORE_OPERAND);
     });
+  }
+
+  /** Takes the flags from the state block, if they are there. */
+  private fetch(): void {
+    const { f, cpu } = this;
+    const take = (): void => {
+      f.assign(this.kind, f.load('i32.load', cpu, S.FLAG_KIND));
+      f.assign(this.a, f.load('i64.load', cpu, S.FLAG_RESULT));
+      const bits = f.load('i64.load32_u', cpu, S.FLAG_BITS);
+      f.assign(this.b, f.select(this.kind, f.load('i64.load', cpu, S.FLAG_OPERAND), bits));
+    };
+    if (this.stored) take();
+    else f.if(f.op('i32.eq', this.kind, c32(IN_STATE)), take);
+    f.known = UNKNOWN;
   }
 
   /** The flags are computed: result sign-extended to 64 bits, FLAG_BITS as i32. */
@@ -154,11 +226,16 @@ export class LazyFlags {
     this.set(COMPUTED, result, this.f.op('i64.extend_i32_u', bits));
   }
 
-  /** The operation that set the flags, when they are not computed. Where it is not known, they are computed first. */
-  get operation(): { readonly operation: FlagOperation; readonly width: FlagWidth } | undefined {
-    const known = this.f.known as FlagKnowledge;
-    if (known.operation !== undefined) return { operation: known.operation, width: known.width };
-    if (known.kind === undefined) this.compute();
+  // ---- looking ----
+
+  /**
+   * The operation that set the flags, when they are not computed. Where it is not known they are computed first, and so they are where the
+   * carry of INC or DEC is not and `complete` asks for all flags.
+   */
+  operation(complete: boolean): { readonly operation: FlagOperation; readonly width: FlagWidth } | undefined {
+    const { operation, width, pending } = this.known;
+    if (operation !== undefined && !(complete && pending)) return { operation, width };
+    if (this.known.kind !== 0) this.compute();
     return undefined;
   }
 
@@ -166,14 +243,15 @@ export class LazyFlags {
   publish(): void {
     const { f, cpu } = this;
     this.compute();
+    f.store('i32.store', cpu, c32(0), S.FLAG_KIND);
     f.store('i64.store', cpu, this.a, S.FLAG_RESULT);
     f.store('i64.store32', cpu, this.b, S.FLAG_BITS);
   }
 
   private compute(): void {
     const { f, cpu } = this;
-    this.findCarry();
-    f.if(this.kind, () => {
+    if (this.known.kind === undefined) this.fetch();
+    f.ifRarely(this.kind, () => {
       f.call(this.settle, [cpu, this.kind, this.a, this.b]);
       f.assign(this.a, f.load('i64.load', cpu, S.FLAG_RESULT));
       f.assign(this.b, f.load('i64.load32_u', cpu, S.FLAG_BITS));
@@ -190,9 +268,8 @@ export class LazyFlags {
     return this.f.op('i32.wrap_i64', this.b);
   }
 
-  /** Values of {@link operation}; for a condition that looks at the result of INC and DEC only, their carry need not be known. */
-  values(complete: boolean): readonly [Val, Val] {
-    if (complete && STEPS.has((this.f.known as FlagKnowledge).kind!)) this.findCarry();
+  /** Values of {@link operation}. */
+  values(): readonly [Val, Val] {
     return [this.f.copy(this.a), this.f.copy(this.b)];
   }
 }

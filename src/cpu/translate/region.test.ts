@@ -89,3 +89,44 @@ test('region: an access that faults in the middle of a block leaves the register
   };
   agree(code, many(20, 1), begin);
 });
+
+test('region: INC behind a return leaves the carry of the function', () => {
+  // jmp main; f: cmp eax, ecx; ret; main: call f; inc eax; adc edx, 0; dec ecx; jnz main
+  const code = [
+    ...[0xeb, 0x03, 0x39, 0xc8, 0xc3],
+    ...[0xe8, 0xf8, 0xff, 0xff, 0xff, 0x40, 0x83, 0xd2, 0x00, 0x49, 0x75, 0xf4],
+  ];
+  const { cpu } = agree(code, many(60, 7), (b) => b.cpu.setGpr(S.RCX, 50n));
+  assert.equal(cpu.gpr(S.RDX), 25n);
+});
+
+test('region: DEC behind a return, and nothing else in a loop that sets flags, leaves the carry', () => {
+  // jmp main; f: ret; main: stc; again: call f; mov ebx, [esp]; dec ecx; jnz again; adc edx, 0
+  const code = [
+    ...[0xeb, 0x01, 0xc3, 0xf9],
+    ...[0xe8, 0xf9, 0xff, 0xff, 0xff, 0x8b, 0x1c, 0x24, 0x49, 0x75, 0xf5, 0x83, 0xd2, 0x00],
+  ];
+  const { cpu } = agree(code, many(60, 5), (b) => b.cpu.setGpr(S.RCX, 30n));
+  assert.equal(cpu.gpr(S.RDX), 1n);
+});
+
+test('region: calls through a register reach each of many functions of the page', () => {
+  // again: mov eax, ecx; and eax, 7; lea eax, [eax*4 + functions]; call eax; dec ecx; jnz again; jmp end; 8 of add edx, i; ret; end:
+  const functions = CODE + 19;
+  const code = [
+    ...[0x89, 0xc8, 0x83, 0xe0, 0x07, 0x8d, 0x04, 0x85, functions & 0xff, functions >> 8, 0, 0],
+    ...[0xff, 0xd0, 0x49, 0x75, 0xef, 0xeb, 0x20],
+    ...Array.from({ length: 8 }, (_, i) => [0x83, 0xc2, 1 + i, 0xc3]).flat(),
+  ];
+  const { cpu } = agree(code, many(160, 11), (b) => b.cpu.setGpr(S.RCX, 160n));
+  assert.equal(cpu.gpr(S.RDX), 20n * 36n);
+});
+
+test('region: the stack may cross pages, at once and by and by', () => {
+  // again: push ecx; mov eax, [esp-2]; add edx, eax; add [esp], edx; pop eax; sub esp, 5; dec ecx; jnz again
+  const code = [
+    ...[0x51, 0x8b, 0x44, 0x24, 0xfe, 0x01, 0xc2, 0x01, 0x14, 0x24, 0x58],
+    ...[0x83, 0xec, 0x05, 0x49, 0x75, 0xef],
+  ];
+  agree(code, many(500, 17), (b) => b.cpu.setGpr(S.RCX, 1000n));
+});

@@ -14,9 +14,11 @@ import * as S from '../state.ts';
 import { c32, c64, type Label, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
-import { RegionBody } from './body.ts';
+import { type Knowledge, RegionBody } from './body.ts';
 import { type Block, jumpsAnywhere, type RegionCode } from './discover.ts';
-import { unknownFlags } from './flags.ts';
+import { type FlagsAt, storedFlags } from './flags.ts';
+import { findHash, type Hash, slotOf } from './hash.ts';
+import { flagsDie } from './liveness.ts';
 import { TranslatorSemantics } from './semantics.ts';
 import { type Structure, structure } from './structure.ts';
 
@@ -35,7 +37,7 @@ export const buildRegion = (code: RegionCode, mode: number): RegionModule => {
     flags: m.import('env', 'flags', [I32, I32, I64, I64], []),
     helpers: HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32])),
   };
-  const body = new RegionBody([I32], [I32], unknownFlags);
+  const body = new RegionBody([I32], [I32], storedFlags);
   m.export('region', m.add(body));
   const entries = new RegionWriter(body, imports, code, mode).write();
   return { bytes: m.finish(), entries };
@@ -62,6 +64,8 @@ class RegionWriter {
   /** Offset in the page that the dispatcher goes to; {@link ARRIVED} once control is there. */
   private readonly where: Val;
   private current = DISPATCHER;
+  /** What is known of the flags on every way to a place where ways meet, as far as these are written. */
+  private readonly arriving: (Knowledge | undefined)[] = [];
 
   constructor(f: RegionBody, imports: Imports, code: RegionCode, mode: number) {
     this.f = f;
@@ -76,8 +80,7 @@ class RegionWriter {
       goto: (offset: number) => this.goto(offset),
       indirect: (distance: Val) => this.indirect(distance),
     };
-    const steps = code.blocks.some((b) => b.instructions.some(({ row }) => row.name === 'INC' || row.name === 'DEC'));
-    this.s = new TranslatorSemantics(f, imports, instructionPlan().variants[OP_CALL + 1]!, mode, flow, steps);
+    this.s = new TranslatorSemantics(f, imports, instructionPlan().variants[OP_CALL + 1]!, mode, flow);
   }
 
   private edges(code: RegionCode): number[][] {
@@ -168,27 +171,50 @@ class RegionWriter {
     this.tree(meeting);
   }
 
+  /** Where the flags are at the beginning of a node. */
+  private flagsAt(node: number): FlagsAt {
+    const { inner, around } = this.shape;
+    if (node === DISPATCHER) return 'state';
+    // On the way to a loop inside this one flags pass through.
+    if (inner[node].length === 0 && flagsDie(this.blocks[node - 1].instructions, 0)) return 'nowhere';
+    // Where all ways are forward ones, they often agree on what the flags are.
+    return around[node] !== DISPATCHER || !this.isChecked(node) ? 'locals' : 'state';
+  }
+
   private node(node: number): void {
-    const { f } = this;
+    const { f, s } = this;
     const { isLoop, isMerge } = this.shape;
     f.reachable = true;
-    if (node === DISPATCHER || isLoop[node] || isMerge[node]) f.known = unknownFlags;
+    if (node === DISPATCHER || isLoop[node]) s.flags.begin(this.flagsAt(node));
+    else if (isMerge[node]) s.flags.begin(this.flagsAt(node), this.arriving[node]);
     this.current = node;
     if (node === DISPATCHER) this.dispatch();
     else this.block(this.blocks[node - 1], node);
   }
 
-  /** Goes from the current node to another one. */
-  private edge(to: number): void {
-    const { f, shape } = this;
+  /** Goes from the current node to another one; `through`: to go on to a loop inside it. */
+  private edge(to: number, through = false): void {
+    const { f, s, shape } = this;
     const from = this.current;
     if (shape.dispatched(from, to)) {
+      s.flags.put();
       f.assign(this.where, c32(this.blocks[to - 1].offset));
       f.br(this.loops[DISPATCHER]);
-    } else if (shape.order[to] <= shape.order[from]) f.br(this.loops[to]);
+      return;
+    }
+    // The flags are best known here, so the budget is looked at on the way to where it must suffice.
+    if (this.isChecked(to) && !through) {
+      const { offset } = this.blocks[to - 1];
+      f.ifRarely(f.op('i32.lt_u', s.budget, c32(this.need(to))), () => s.exit(c64(offset), status.INTERPRET));
+    }
+    if (shape.isLoop[to] || shape.isMerge[to]) {
+      s.flags.pass(this.flagsAt(to));
+      this.arriving[to] = this.arriving[to]?.merge(f.known) ?? f.known;
+    }
+    if (shape.order[to] <= shape.order[from]) f.br(this.loops[to]);
     else if (shape.isMerge[to]) f.br(this.behind[to]);
     else {
-      this.s.nested(() => this.tree(to));
+      s.nested(() => this.tree(to));
       this.current = from;
       f.reachable = false;
     }
@@ -204,7 +230,8 @@ class RegionWriter {
   private indirect(distance: Val): boolean {
     const { f, s } = this;
     if (!this.isDispatched(this.blocks[this.current - 1])) return false;
-    f.if(f.op('i64.ge_u', distance, c64(4096)), () => s.exit(distance, status.JUMPED));
+    f.ifRarely(f.op('i64.ge_u', distance, c64(4096)), () => s.exit(distance, status.JUMPED));
+    s.flags.put();
     f.assign(this.where, f.op('i32.wrap_i64', distance));
     f.br(this.loops[DISPATCHER]);
     return true;
@@ -225,8 +252,43 @@ class RegionWriter {
       this.edge(targets[0].to);
       return;
     }
-    this.among(targets);
+    const hash = targets.length < TABLE_FROM ? undefined : findHash(targets.map(({ offset }) => offset));
+    if (hash === undefined) this.among(targets);
+    else this.byTable(targets, hash);
     s.exit(f.op('i64.extend_i32_u', this.where), status.JUMPED);
+  }
+
+  /** Goes to the target that is wanted: one jump through a table, by bits of its product with a number that sets the targets apart. */
+  private byTable(targets: readonly { readonly offset: number; readonly to: number }[], { factor, bits }: Hash): void {
+    const { f } = this;
+    const places: (number | undefined)[] = new Array(1 << bits).fill(undefined);
+    targets.forEach(({ offset }, i) => {
+      places[slotOf(offset, factor, bits)] = i;
+    });
+    const product = f.op('i32.mul', this.where, c32(factor));
+    const slot = f.op('i32.shr_u', product, c32(32 - bits));
+    f.structure('block', (none) => {
+      const labels: Label[] = [];
+      const open = (i: number): void => {
+        if (i < 0) {
+          f.brTable(
+            slot,
+            places.map((target) => (target === undefined ? none : labels[target])),
+            none,
+          );
+          return;
+        }
+        f.structure('block', (label) => {
+          labels[i] = label;
+          open(i - 1);
+        });
+        f.reachable = true;
+        this.among([targets[i]]);
+        f.br(none);
+      };
+      open(targets.length - 1);
+    });
+    f.reachable = true;
   }
 
   /** Goes to the target that is wanted: compares it with those there are, halving them. */
@@ -235,8 +297,9 @@ class RegionWriter {
     if (targets.length === 1) {
       const [{ offset, to }] = targets;
       f.if(f.op('i32.eq', this.where, c32(offset)), () => {
-        if (offset === this.blocks[to - 1].offset) f.assign(this.where, c32(ARRIVED));
-        this.edge(to);
+        const arrived = offset === this.blocks[to - 1].offset;
+        if (arrived) f.assign(this.where, c32(ARRIVED));
+        this.edge(to, !arrived);
       });
       return;
     }
@@ -253,7 +316,7 @@ class RegionWriter {
     const { f } = this;
     const inner = this.shape.inner[node];
     if (inner.length === 0) return;
-    f.if(f.op('i32.ne', this.where, c32(ARRIVED)), () => {
+    f.ifRarely(f.op('i32.ne', this.where, c32(ARRIVED)), () => {
       this.among(this.targets(inner));
       f.unreachable();
     });
@@ -283,13 +346,11 @@ class RegionWriter {
     const { f, s } = this;
     const count = block.instructions.length;
     this.passThrough(node);
-    if (this.isChecked(node))
-      f.if(f.op('i32.lt_u', s.budget, c32(this.need(node))), () => s.exit(c64(block.offset), status.INTERPRET));
     f.assign(s.budget, f.op('i32.sub', s.budget, c32(count)));
     f.release();
     let at = block.offset;
     block.instructions.forEach((d, i) => {
-      s.begin(d, at, count - 1 - i);
+      s.begin(d, at, count - 1 - i, flagsDie(block.instructions, i + 1));
       d.row.mean!(s, ...d.parsed.operands.map((o) => s.operand(o)));
       at += d.length;
       if (i < count - 1 || block.after !== 'none') s.end();
@@ -300,6 +361,9 @@ class RegionWriter {
     else if (!this.goto(block.end)) s.exit(c64(block.end), status.JUMPED);
   }
 }
+
+/** Fewer targets than that are told apart by comparisons. */
+const TABLE_FROM = 5;
 
 const CR0_EM_TS = 12;
 /** No offset in the page. */

@@ -51,16 +51,23 @@ export class TranslatorSemantics extends InterpreterSemantics {
   /** RIP of the start of the page. */
   readonly pageIp: Val;
   readonly registers: Registers;
-  private readonly flags: LazyFlags;
+  readonly flags: LazyFlags;
   private readonly mode: number;
   private readonly flow: RegionFlow;
   private readonly tlb: Val;
+  /** The page of the stack that was met last, when it can be read and written: linear address, host address, and where in it accesses may begin. */
+  private readonly stackPage: Val;
+  private readonly stackAt: Val;
+  private readonly stackSpan: Val;
   private readonly exitOffset: Val;
+  /** Where the region ends: with flags that are in locals, and with those that the state block has. */
   private exitLabel: Label = 0;
+  private storedExit: Label = 0;
   private insn!: Decoded;
   /** Offset of the current instruction in the page, and of the next. */
   private at = 0;
   private next = 0;
+  private unseen = false;
   /** Instructions of the block behind the current one: charged, not yet executed. */
   private ahead = 0;
   /** How deeply the code of the current instruction is nested when it begins. */
@@ -73,16 +80,19 @@ export class TranslatorSemantics extends InterpreterSemantics {
   private captured: { result: Val; bits: Val } | undefined;
   private capturing = false;
 
-  constructor(f: RegionBody, imports: Imports, variant: Variant, mode: number, flow: RegionFlow, steps: boolean) {
+  constructor(f: RegionBody, imports: Imports, variant: Variant, mode: number, flow: RegionFlow) {
     super(f, variant, imports);
     this.mode = mode;
     this.flow = flow;
     this.budget = f.variable(I32);
     this.pageIp = f.variable(I64);
     this.tlb = f.variable(I32);
+    this.stackPage = f.variable(I64);
+    this.stackAt = f.variable(I32);
+    this.stackSpan = f.variable(I64);
     this.exitOffset = f.variable(I64);
     this.registers = new Registers(f, this.cpu, (mode & S.MODE_SIZE) !== S.MODE_64);
-    this.flags = new LazyFlags(f, this.cpu, imports.flags!, steps);
+    this.flags = new LazyFlags(f, this, this.cpu, imports.flags!);
   }
 
   private get code64(): boolean {
@@ -97,15 +107,18 @@ export class TranslatorSemantics extends InterpreterSemantics {
   /** Writes the region: what comes before and behind the code that `body` writes. */
   frame(body: () => void): void {
     const { f } = this;
-    f.structure('block', (label) => {
-      this.exitLabel = label;
-      body();
+    f.structure('block', (stored) => {
+      this.storedExit = stored;
+      f.structure('block', (label) => {
+        this.exitLabel = label;
+        body();
+      });
+      this.flags.leave();
     });
     f.reachable = true;
     this.setState64(S.RIP, f.op('i64.add', this.pageIp, this.exitOffset));
     f.store('i32.store', this.cpu, this.budget, S.BUDGET);
     this.registers.store();
-    this.flags.leave();
     f.push(this.result);
   }
 
@@ -113,16 +126,18 @@ export class TranslatorSemantics extends InterpreterSemantics {
   enter(refuse: Val): void {
     const { f, cpu } = this;
     const upper = f.op('i32.wrap_i64', this.registers.load());
-    f.if(f.op('i32.or', upper, refuse), () => f.return(c32(status.INTERPRET)));
+    f.ifRarely(f.op('i32.or', upper, refuse), () => f.return(c32(status.INTERPRET)));
     f.reachable = true;
-    this.flags.enter();
     f.assign(this.budget, f.load('i32.load', cpu, S.BUDGET));
     f.assign(this.tlb, f.load('i32.load', cpu, S.TLB));
+    // Outside 64-bit code no address is as large.
+    if (!this.code64) f.assign(this.stackPage, c64(1n << 40n));
   }
 
-  /** Begins one instruction. */
-  begin(d: Decoded, offset: number, ahead: number): void {
+  /** Begins one instruction; `unseen`: nobody looks at the flags behind it. */
+  begin(d: Decoded, offset: number, ahead: number, unseen: boolean): void {
     this.insn = d;
+    this.unseen = unseen;
     this.at = offset;
     this.next = offset + d.length;
     this.ahead = ahead;
@@ -142,9 +157,9 @@ export class TranslatorSemantics extends InterpreterSemantics {
 
   /** Runs code writing that begins instructions of its own, and comes back to the current one. */
   nested(inner: () => void): void {
-    const { insn, at, next, ahead, base, staged, variant, width } = this;
+    const { insn, at, next, ahead, unseen, base, staged, variant, width } = this;
     inner();
-    Object.assign(this, { insn, at, next, ahead, base, staged, variant, width });
+    Object.assign(this, { insn, at, next, ahead, unseen, base, staged, variant, width });
   }
 
   ripAt(offset: number): Val {
@@ -157,12 +172,12 @@ export class TranslatorSemantics extends InterpreterSemantics {
     f.assign(this.exitOffset, offset);
     if (unspent !== 0) f.assign(this.budget, f.op('i32.add', this.budget, c32(unspent)));
     f.assign(this.result, c32(bits));
-    f.br(this.exitLabel);
+    f.br(this.flags.stored ? this.storedExit : this.exitLabel);
   }
 
   /** The instruction is complete: leaves if its meaning asks for it. */
   private leaveIfAsked(offset: Val, bits: number): void {
-    if (this.staged) this.f.if(this.result, () => this.exit(offset, bits, this.ahead));
+    if (this.staged) this.f.ifRarely(this.result, () => this.exit(offset, bits, this.ahead));
   }
 
   /** Leaves the region before the current instruction, which has had no effect yet: the interpreter does the unusual. */
@@ -190,11 +205,37 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
 
   /** Host address of plain memory that the TLB knows. */
-  override host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
+  override host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update', stack = false): Val {
     const { f } = this;
+    const memory = this.insn.memory;
+    if (bytes <= 8 && (stack || (memory?.base === S.RSP && memory.index < 0))) return this.onStack(linear, bytes, kind);
     const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
-    f.if(f.op('i64.gt_u', distance, c64(4096 - bytes)), () => this.interpret());
+    f.ifRarely(f.op('i64.gt_u', distance, c64(4096 - bytes)), () => this.interpret());
     return f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance));
+  }
+  /** The same for the stack, whose page is remembered: most accesses are near each other. */
+  private onStack(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
+    const { f, code64 } = this;
+    const distance = f.op('i64.sub', linear, this.stackPage);
+    const far = code64 ? f.op('i64.ge_u', distance, this.stackSpan) : f.op('i64.gt_u', distance, c64(4096 - bytes));
+    const own = kind === 'read' ? S.TLB_READ : S.TLB_WRITE;
+    return f.eitherRarely(
+      far,
+      () => {
+        const found = this.lookUp(linear, own);
+        f.ifRarely(f.op('i64.gt_u', found.distance, c64(4096 - bytes)), () => this.interpret());
+        const host = f.load('i32.load', found.entry, S.TLB_HOST);
+        const other = f.load('i64.load', found.entry, S.TLB_READ + S.TLB_WRITE - own);
+        f.if(f.op('i64.eq', other, found.tag), () => {
+          f.assign(this.stackPage, found.tag);
+          f.assign(this.stackAt, host);
+          if (code64) f.assign(this.stackSpan, c64(4096 - 7));
+        });
+        return f.op('i32.add', host, f.op('i32.wrap_i64', found.distance));
+      },
+      () => f.op('i32.add', this.stackAt, f.op('i32.wrap_i64', distance)),
+      I32,
+    );
   }
   override committed(): void {}
   override operandSegment(): Val {
@@ -218,6 +259,17 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
   override finished(): void {
     throw new Error('repeated string instructions are left to the interpreter');
+  }
+
+  protected override stackOffset(rsp: Val, distance: Val, mask: Val): Val {
+    const { f } = this;
+    if (mask.constant !== MASKS[32]) return super.stackOffset(rsp, distance, mask);
+    return f.op('i64.extend_i32_u', f.op('i32.add', this.low32(rsp), this.low32(distance)));
+  }
+  protected override setStackPointer(rsp: Val, offset: Val, mask: Val): void {
+    // Outside 64-bit code nothing is above 32 bits.
+    if (!this.code64 && mask.constant === MASKS[32]) this.setState64(S.gpr(S.RSP), offset);
+    else super.setStackPointer(rsp, offset, mask);
   }
 
   // ---- state ----
@@ -271,7 +323,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.flags.remember(operation, this.width as 64, a, b);
   }
   protected override stepFlags(operation: FlagOperation, r: Val): void {
-    this.flags.step(operation, this.width as 64, r);
+    this.flags.step(operation, this.width as 64, r, this.unseen);
   }
   override setFlags(result: Val, bits: Val, width: Width = this.width): void {
     const whole = this.sx(width, result);
@@ -280,16 +332,16 @@ export class TranslatorSemantics extends InterpreterSemantics {
   }
   /** FLAG_RESULT and FLAG_BITS; what of them nobody uses is not compiled to anything. */
   private computedFlags(): { result: Val; bits: Val } {
-    const last = this.flags.operation;
+    const last = this.flags.operation(true);
     if (last === undefined) return { result: this.flags.result(), bits: this.flags.bits() };
     this.atWidth(last.width, () => {
       this.capturing = true;
-      last.operation.flags(this, ...this.flags.values(true));
+      last.operation.flags(this, ...this.flags.values());
       this.capturing = false;
     });
     return this.captured!;
   }
-  private atWidth<T>(width: Width, inner: () => T): T {
+  atWidth<T>(width: Width, inner: () => T): T {
     const own = this.width;
     this.width = width;
     const result = inner();
@@ -297,8 +349,8 @@ export class TranslatorSemantics extends InterpreterSemantics {
     return result;
   }
   override condition(code: number): Val {
-    const last = this.flags.operation;
-    const [a, b] = this.flags.values(false);
+    const last = this.flags.operation(false);
+    const [a, b] = this.flags.values();
     const direct =
       last === undefined ? undefined : this.atWidth(last.width, () => last.operation.condition?.(this, code, a, b));
     return direct ?? super.condition(code);

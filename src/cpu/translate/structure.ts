@@ -27,6 +27,8 @@ export interface Structure {
    * outermost loop, whose head goes on to the inner one, so that loops stay loops.
    */
   readonly inner: readonly (readonly number[])[];
+  /** By node: head of the innermost loop around it; 0 is none but the dispatcher's. */
+  readonly around: readonly number[];
 }
 
 const reversePostorder = (edges: readonly (readonly number[])[]): number[] => {
@@ -106,8 +108,8 @@ export const structure = (graph: Graph): Structure => {
     for (const from of sequence)
       for (const to of edges[from]) if (order[to] <= order[from] && !dominates(to, from)) irreducible.push([from, to]);
     if (irreducible.length === 0) {
-      const inner = enterLoops(edges, sequence, order);
-      return describe(edges, inner, (a, b) => dispatched.has(key(a, b)));
+      const loops = enterLoops(edges, sequence, order);
+      return describe(edges, loops, (a, b) => dispatched.has(key(a, b)));
     }
     for (const [from, to] of irreducible) {
       dispatched.add(key(from, to));
@@ -117,8 +119,13 @@ export const structure = (graph: Graph): Structure => {
   }
 };
 
+interface Loops {
+  readonly inner: number[][];
+  readonly around: number[];
+}
+
 /** Adds edges to the heads of all loops: from the head of the loop around it, or from the dispatcher. Returns them by origin. */
-const enterLoops = (edges: number[][], sequence: readonly number[], order: readonly number[]): number[][] => {
+const enterLoops = (edges: number[][], sequence: readonly number[], order: readonly number[]): Loops => {
   const before: number[][] = edges.map(() => []);
   for (const from of sequence) for (const to of edges[from]) before[to].push(from);
   // Loops in the order of their heads, outer ones first: the last to claim a node is the innermost around it.
@@ -141,12 +148,12 @@ const enterLoops = (edges: number[][], sequence: readonly number[], order: reado
     for (const head of heads) if (!edges[from].includes(head)) edges[from].push(head);
   });
   inner[0].length = 0;
-  return inner;
+  return { inner, around };
 };
 
 const describe = (
   edges: readonly (readonly number[])[],
-  inner: readonly (readonly number[])[],
+  { inner, around }: Loops,
   dispatched: Structure['dispatched'],
 ): Structure => {
   const sequence = reversePostorder(edges);
@@ -165,5 +172,5 @@ const describe = (
   const isMerge = ways.map((n, node) => n > 1 || (node !== 0 && inner[node].length > 0));
   const merges: number[][] = edges.map(() => []);
   for (const node of [...sequence].reverse()) if (isMerge[node]) merges[above[node]].push(node);
-  return { order, merges, isMerge, isLoop, dispatched, entries: [...edges[0]].sort((a, b) => a - b), inner };
+  return { order, merges, isMerge, isLoop, dispatched, entries: [...edges[0]].sort((a, b) => a - b), inner, around };
 };

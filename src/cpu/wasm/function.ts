@@ -49,6 +49,9 @@ export class FunctionBody {
   private readonly free = new Map<ValType, number[]>(TYPES.map((t) => [t, []]));
   private temps: number[] = [];
   protected depth = 0;
+  /** Where in the code conditions stand that are hardly ever true. */
+  private rare: number[] = [];
+  private isRare = false;
 
   constructor(params: readonly ValType[], results: readonly ValType[]) {
     this.params = params;
@@ -242,6 +245,12 @@ export class FunctionBody {
     this.depth--;
   }
 
+  /** The same for a condition that is hardly ever true: its code is put aside, and what it needs costs the rest nothing. */
+  ifRarely(condition: Val, then: () => void, otherwise?: () => void): void {
+    this.isRare = condition.constant === undefined;
+    this.if(condition, then, otherwise);
+  }
+
   if(condition: Val, then: () => void, otherwise?: () => void): void {
     if (condition.constant !== undefined) {
       if (condition.constant !== 0) then();
@@ -249,6 +258,8 @@ export class FunctionBody {
       return;
     }
     this.push(condition);
+    if (this.isRare) this.rare.push(this.code.length);
+    this.isRare = false;
     this.enter(0x04);
     then();
     if (otherwise) {
@@ -262,6 +273,17 @@ export class FunctionBody {
   either(condition: Val, then: () => Val, otherwise: () => Val, type: ValType): Val {
     const out = this.temp(type);
     this.if(
+      condition,
+      () => this.assign(out, then()),
+      () => this.assign(out, otherwise()),
+    );
+    return out;
+  }
+
+  /** The same for a condition that is hardly ever true. */
+  eitherRarely(condition: Val, then: () => Val, otherwise: () => Val, type: ValType): Val {
+    const out = this.temp(type);
+    this.ifRarely(
       condition,
       () => this.assign(out, then()),
       () => this.assign(out, otherwise()),
@@ -316,13 +338,16 @@ export class FunctionBody {
   /** Puts what `write` emits before everything that was written. */
   prepend(write: () => void): void {
     const body = this.code;
+    const { rare } = this;
     this.code = new Bytes();
+    this.rare = [];
     write();
+    for (const at of rare) this.rare.push(at + this.code.length);
     this.code.append(body);
   }
 
-  /** Bytes of the function for the code section. */
-  encodeBody(): Bytes {
+  /** Bytes of the function for the code section, and where in them rare conditions stand. */
+  encodeBody(): { readonly bytes: Bytes; readonly rare: readonly number[] } {
     const out = new Bytes();
     const groups: [number, ValType][] = [];
     for (const type of this.locals) {
@@ -335,8 +360,9 @@ export class FunctionBody {
       out.u32(count);
       out.u8(type);
     }
+    const rare = this.rare.map((at) => at + out.length);
     out.append(this.code);
     out.u8(0x0b);
-    return out;
+    return { bytes: out, rare };
   }
 }

@@ -61,6 +61,21 @@ export class ModuleBuilder {
     this.table = { name, minimum };
   }
 
+  /** Branch hints (WebAssembly proposal "branch hinting"); engines that do not know them skip the section. */
+  private writeHints(s: Bytes, bodies: readonly { readonly rare: readonly number[] }[]): void {
+    s.name('metadata.code.branch_hint');
+    s.u32(bodies.filter(({ rare }) => rare.length > 0).length);
+    bodies.forEach(({ rare }, i) => {
+      if (rare.length === 0) return;
+      s.u32(this.imports.length + i);
+      s.u32(rare.length);
+      for (const at of rare) {
+        s.u32(at);
+        s.raw([1, 0]);
+      }
+    });
+  }
+
   finish(): Uint8Array<ArrayBuffer> {
     const out = new Bytes();
     out.raw([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
@@ -112,9 +127,11 @@ export class ModuleBuilder {
         s.u32(e.index);
       }
     });
+    const bodies = this.functions.map(({ body }) => body.encodeBody());
+    if (bodies.some(({ rare }) => rare.length > 0)) section(0, (s) => this.writeHints(s, bodies));
     section(10, (s) => {
       s.u32(this.functions.length);
-      for (const f of this.functions) s.sized(f.body.encodeBody());
+      for (const { bytes } of bodies) s.sized(bytes);
     });
     return out.view();
   }
