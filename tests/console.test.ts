@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const at = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const hello = (...options: string[]) =>
-  spawnSync(process.execPath, [at('src/cli/entry.ts'), 'run', at('guests/images/hello64.elf'), ...options], {
+  spawnSync(process.execPath, [at('bin/xenolith.mjs'), 'run', at('guests/images/hello64.elf'), ...options], {
     encoding: 'utf8',
   });
 

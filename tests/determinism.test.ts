@@ -7,12 +7,12 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { buildInterpreter } from '../src/cpu/index.ts';
+import { interpreterModules } from '../src/cpu/index.ts';
 import { Machine, type MachineOptions } from '../src/index.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const ENGINES = ['interpret', 'auto', 'translate'] as const;
-const interpreter = buildInterpreter();
+const interpreter = interpreterModules();
 
 function run(file: string, options: MachineOptions): unknown {
   const machine = new Machine(readFileSync(file), { memory: 16, vcpus: 2, interpreter, ...options });

@@ -6,13 +6,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { buildInterpreter } from '../src/cpu/interpret/build.ts';
+import { interpreterModules } from '../src/cpu/interpret/instance.ts';
 import { type RunSpec, runGuest, type Surroundings } from '../src/lab/experiment/index.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const surroundings: Surroundings = {
   image: (name) => readFileSync(`${root}/guests/images/${name}.elf`),
-  interpreter: buildInterpreter(),
+  interpreter: interpreterModules(),
 };
 
 for (const [spec, seeds] of [

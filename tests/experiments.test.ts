@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { COMMANDS } from '../src/cli/commands/index.ts';
 import type { Host } from '../src/cli/host.ts';
 import { main } from '../src/cli/main.ts';
-import { buildInterpreter } from '../src/cpu/interpret/build.ts';
+import { program } from '../src/cli/program.ts';
+import { interpreterModules } from '../src/cpu/interpret/instance.ts';
 import {
   EXPERIMENTS,
   type ExperimentResult,
@@ -23,7 +24,7 @@ import {
 import { RULES } from '../src/xen/index.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const interpreter = buildInterpreter();
+const interpreter = interpreterModules();
 const image = (name: string): Uint8Array => readFileSync(`${root}/guests/images/${name}.elf`);
 const surroundings: Surroundings = { image, interpreter };
 const bytesOf = (result: ExperimentResult): string => renderText(result) + JSON.stringify(renderData(result));
@@ -146,7 +147,8 @@ function testHost(): { readonly host: Host; readonly out: string[]; readonly err
     writeFile: () => {},
     checkWritable: () => {},
     decompress: () => undefined,
-    interpreter: () => interpreter,
+    interpreter: async () => interpreter,
+    stack: (error) => error.stack ?? error.message,
     now: () => 0,
     wallClock: () => 0,
     breathe: async () => {},
@@ -159,7 +161,7 @@ function testHost(): { readonly host: Host; readonly out: string[]; readonly err
 test('xenolith experiment: an unknown name is exit code 2 and tells the known ones', async () => {
   assert.ok(COMMANDS.some(({ name }) => name === 'experiment'));
   const { host, out, err } = testHost();
-  assert.equal(await main(['experiment', 'nonsense'], host), 2);
+  assert.equal(await main(['experiment', 'nonsense'], host, program), 2);
   assert.deepEqual(out, []);
   assert.match(
     err.join(''),
@@ -169,10 +171,10 @@ test('xenolith experiment: an unknown name is exit code 2 and tells the known on
 
 test('xenolith experiment NAME: prints the table; --json prints the same as one document', async () => {
   const text = testHost();
-  assert.equal(await main(['experiment', 'bring-up-cost'], text.host), 0);
+  assert.equal(await main(['experiment', 'bring-up-cost'], text.host, program), 0);
   assert.match(text.out.join(''), /^bring-up-cost: [\s\S]*INIT-SIPI-SIPI[\s\S]*\n> /);
   const json = testHost();
-  assert.equal(await main(['experiment', 'bring-up-cost', '--json'], json.host), 0);
+  assert.equal(await main(['experiment', 'bring-up-cost', '--json'], json.host, program), 0);
   const [document] = JSON.parse(json.out.join('')) as [{ readonly name: string; readonly rows: readonly object[] }];
   assert.equal(document.name, 'bring-up-cost');
   assert.equal(document.rows.length, 6);

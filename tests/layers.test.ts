@@ -16,7 +16,7 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   xen: ['base/', 'abi/', 'cpu/index.ts', 'machine/index.ts'],
   toolstack: ['base/', 'abi/', 'xen/control.ts'],
   lab: ['base/', 'abi/', 'cpu/index.ts', 'machine/index.ts', 'xen/index.ts', 'xen/control.ts', 'toolstack/index.ts'],
-  cli: ['base/', 'abi/', 'xen/index.ts', 'xen/control.ts', 'toolstack/index.ts', 'lab/index.ts'],
+  cli: ['base/', 'abi/', 'xen/index.ts', 'xen/control.ts', 'toolstack/index.ts', 'lab/index.ts', 'lab/trace/line.ts'],
   // The library's front door.
   'index.ts': ['base/', 'cpu/index.ts', 'machine/index.ts', 'xen/index.ts', 'toolstack/index.ts', 'lab/index.ts'],
 };

@@ -63,7 +63,7 @@ const hexLine = ({ bytes, state }: VectorCase): string => {
 
 const binary = join(mkdtempSync(join(tmpdir(), 'fpu-')), 'fpu-vectors');
 execFileSync('gcc', ['-O1', '-o', binary, new URL('fpu-vectors.c', import.meta.url).pathname]);
-const cases = vectorCases([...x87Rows, ...sseRows], SEED, PER_FORM);
+const cases = vectorCases([...x87Rows(), ...sseRows()], SEED, PER_FORM);
 const output = execFileSync(binary, { input: cases.map(hexLine).join('\n'), maxBuffer: 1 << 30 })
   .toString()
   .trim()

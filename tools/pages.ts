@@ -93,7 +93,8 @@ async function behaviours(): Promise<string> {
 
 /** Which instructions exist, from the rows that the decoder and both engines are made of. */
 async function instructions(): Promise<string> {
-  const { rows } = await import('../src/cpu/isa/index.ts');
+  const { integerRows, vectorRows } = await import('../src/cpu/isa/index.ts');
+  const rows = [...integerRows, ...vectorRows()];
   const byName = new Map<string, { encodings: string[]; routine: boolean }>();
   for (const { name, encoding, operands, call } of rows) {
     const known = byName.get(name) ?? { encodings: [], routine: false };

@@ -1,5 +1,8 @@
 /** The real machine behind the commands: one domain under the hypervisor, served by the tool stack. */
+
+import { traceLine } from '../lab/trace/line.ts';
 import { BadInput, launch, ramBytes, viridianBits } from '../toolstack/index.ts';
+import type { InterpreterModules } from '../xen/index.ts';
 import { Control, DEFAULT_VERSION, type MachineConfig, RULES, Rules, type Shutdown, VERSIONS } from '../xen/index.ts';
 import type { Machine, RunObserver, RunOutcome, RunPlan } from './machine.ts';
 
@@ -28,14 +31,13 @@ export const machine: Machine = {
 async function run(
   plan: RunPlan,
   observer: RunObserver,
-  interpreter: Uint8Array<ArrayBuffer> | undefined,
+  interpreter: InterpreterModules | undefined,
 ): Promise<RunOutcome> {
   const control = create(plan, interpreter);
   const { scheduler, time } = control.machine;
   control.onConsoleOutput((bytes) => observer.console(bytes));
   control.onDebugOutput((bytes) => observer.emergency(bytes));
   if (plan.trace.includes('hypercalls')) {
-    const { traceLine } = await import('../lab/index.ts');
     control.machine.table.onHypercall = (trace) => observer.trace(traceLine(trace));
   }
   observer.attach?.(control.machine);
@@ -85,7 +87,7 @@ const shutdownOf = ({ reason, message }: Shutdown): Partial<RunOutcome> => ({
   ...(message === undefined ? {} : { message }),
 });
 
-function create(plan: RunPlan, interpreter: Uint8Array<ArrayBuffer> | undefined): Control {
+function create(plan: RunPlan, interpreter: InterpreterModules | undefined): Control {
   const { image } = plan;
   const config: MachineConfig = {
     type: image.type,

@@ -1,8 +1,5 @@
-/** The program: what bin/xenolith.mjs loads. */
-import { nodeHost } from './host-node.ts';
-import { main } from './main.ts';
+/** What bin/xenolith.mjs loads for every command but `run`, and in a checkout that was not built. */
+import { program } from './program.ts';
+import { starter } from './starter.ts';
 
-// Everything was written by then, and taking the process down in an orderly way costs as much as a short run.
-main(process.argv.slice(2), nodeHost()).then(process.exit, (error: unknown) => {
-  throw error;
-});
+export const start = starter(program);

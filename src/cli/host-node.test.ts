@@ -9,7 +9,6 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { FileProblem } from './host.ts';
 import { nodeHost } from './host-node.ts';
 
-const entry = fileURLToPath(new URL('./entry.ts', import.meta.url));
 const bin = fileURLToPath(new URL('../../bin/xenolith.mjs', import.meta.url));
 const host = nodeHost();
 const problem = (action: () => unknown): string => {
@@ -57,7 +56,7 @@ test('host: unpacks gzip and Zstandard, and says that it cannot do others', () =
 
 test('xenolith as a process: streams and exit codes', () => {
   const run = (...args: string[]) => spawnSync(process.execPath, args, { encoding: 'utf8' });
-  const version = run(entry, '--version');
+  const version = run(bin, '--version');
   assert.match(version.stdout, /^xenolith \d/);
   assert.equal(version.status, 0);
   const wrong = run(bin, 'nonsense');

@@ -1,7 +1,10 @@
 /** The host under Node: the only place with its file, stream and clock functions. */
+
 import { accessSync, constants, existsSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { createRequire, SourceMap, type SourceMapPayload } from 'node:module';
 import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { InterpreterModules } from '../xen/index.ts';
 import { FileProblem, type Host, type Stop } from './host.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -25,11 +28,28 @@ function problem(path: string, error: unknown): FileProblem {
   return new FileProblem(path, REASONS[code] ?? (code || String(error)));
 }
 
+/** Names in a bundle are shortened; the map beside it knows the sources. */
+function inSources(stack: string): string {
+  const map = new URL(`${import.meta.url}.map`);
+  if (!existsSync(map)) return stack;
+  const bundle = fileURLToPath(import.meta.url);
+  const sources = new SourceMap(JSON.parse(readFileSync(map, 'utf8')) as SourceMapPayload);
+  return stack.replaceAll(/^( +at )(?:[^(\n]*\()?(.+):(\d+):(\d+)\)?$/gm, (frame, at: string, file, line, column) => {
+    if (file !== bundle) return frame;
+    const found = sources.findOrigin(Number(line), Number(column));
+    if (!('fileName' in found)) return frame;
+    const { name, fileName, lineNumber, columnNumber } = found;
+    const place = `${fileName}:${lineNumber}:${columnNumber}`;
+    return `${at}${name === undefined ? place : `${name} (${place})`}`;
+  });
+}
+
 /** Loaded when first needed: most guests are not compressed. */
 const zlib = (): typeof import('node:zlib') =>
   createRequire(import.meta.url)('node:zlib') as typeof import('node:zlib');
 
-export function nodeHost(): Host {
+/** `interpreter`: the module, while it is being compiled; without one it is built when a guest is run. */
+export function nodeHost(interpreter: Promise<InterpreterModules | undefined> = Promise.resolve(undefined)): Host {
   let stopped: Stop | undefined;
   const stop = (why: Stop): void => {
     // A second request does not wait for the guest.
@@ -102,13 +122,8 @@ export function nodeHost(): Host {
         if (milliseconds === undefined) setImmediate(resolve);
         else setTimeout(resolve, milliseconds);
       }),
-    interpreter: () => {
-      // Translated code says what hardly ever happens; V8 listens only if asked to. Earlier, its cache of compiled code would not fit.
-      process.getBuiltinModule('node:v8').setFlagsFromString('--experimental-wasm-branch-hinting');
-      // Beside the bundle; in a checkout without one the module is made at start.
-      const file = new URL('./interpreter.wasm', import.meta.url);
-      return existsSync(file) ? readFileSync(file) : undefined;
-    },
+    interpreter: () => interpreter,
+    stack: (error) => inSources(error.stack ?? error.message),
     readInput: (onData) => {
       const raw = process.stdin.isTTY;
       const listener = (bytes: Buffer): void => {

@@ -1,5 +1,7 @@
 /** Everything a command may ask of the world. Nothing else in the project reads a file, a clock or a stream. */
+
 import type { Decompress } from '../toolstack/index.ts';
+import type { InterpreterModules } from '../xen/index.ts';
 
 /** A file that could not be read or written, said in words. */
 export class FileProblem extends Error {
@@ -21,8 +23,10 @@ export interface Host {
   /** Throws {@link FileProblem} when {@link writeFile} to this path would; nothing is changed. */
   checkWritable(path: string): void;
   readonly decompress: Decompress;
-  /** The interpreter's WebAssembly module if it was built ahead. */
-  interpreter(): Uint8Array<ArrayBuffer> | undefined;
+  /** The interpreter's module if it was built ahead; compiled beside whatever else happens. */
+  interpreter(): Promise<InterpreterModules | undefined>;
+  /** Where an error of the program itself comes from, in terms of its sources. */
+  stack(error: Error): string;
   /** Milliseconds of a clock that only moves forward. */
   now(): number;
   /** Milliseconds UTC. */

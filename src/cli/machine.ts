@@ -1,6 +1,7 @@
 /** The machine as commands see it; engine.ts supplies the real one, tests a scripted one. */
+
 import type { GuestImage } from '../toolstack/index.ts';
-import type { Rule, XenMachine } from '../xen/index.ts';
+import type { InterpreterModules, Rule, XenMachine } from '../xen/index.ts';
 
 export type Engine = 'auto' | 'interpret' | 'translate';
 export const TRACES = ['hypercalls'] as const;
@@ -78,5 +79,5 @@ export interface Machine {
   /** Most guest memory the host's linear memory can hold beside the engine. */
   readonly maximumMemoryMib: number;
   /** Throws `BadInput` for settings of the plan that cannot be had. */
-  run(plan: RunPlan, observer: RunObserver, interpreter: Uint8Array<ArrayBuffer> | undefined): Promise<RunOutcome>;
+  run(plan: RunPlan, observer: RunObserver, interpreter: InterpreterModules | undefined): Promise<RunOutcome>;
 }

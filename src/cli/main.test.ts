@@ -91,7 +91,8 @@ async function xenolith(argv: string, script: Script = {}, stopped?: Stop): Prom
     now: () => (clock += 100),
     wallClock: () => 0,
     breathe: async () => {},
-    interpreter: () => undefined,
+    interpreter: async () => undefined,
+    stack: (error) => error.stack ?? error.message,
     readInput: (onData) => {
       onData(bytes('typed'));
       return () => {};
@@ -131,7 +132,7 @@ async function xenolith(argv: string, script: Script = {}, stopped?: Stop): Prom
   const code = await main(
     argv.split(' ').filter((word) => word !== ''),
     host,
-    async () => machine,
+    { commands: COMMANDS, machine: async () => machine },
   );
   return { code, out, err, plan, written };
 }

@@ -1,25 +1,27 @@
 /** The command line: finds the command, turns what went wrong into one line and an exit code. */
 import { type Command, EXIT, UsageError } from './command.ts';
-import { COMMANDS, type CommandEntry } from './commands/index.ts';
+import type { CommandEntry } from './commands/index.ts';
+import { commandHelp, generalHelp } from './help.ts';
 import { FileProblem, type Host } from './host.ts';
 import type { Machine } from './machine.ts';
+import { parseOptions } from './options.ts';
 import { VERSION } from './version.ts';
 
-const realMachine = async (): Promise<Machine> => (await import('./engine.ts')).machine;
+/** What a program consists of: all commands (program.ts), or one of them. */
+export interface Program {
+  readonly commands: readonly CommandEntry[];
+  machine(): Promise<Machine>;
+}
 
 /** Runs a command line, without the program's name, and gives the exit code. Never throws. */
-export async function main(
-  argv: readonly string[],
-  host: Host,
-  machine: () => Promise<Machine> = realMachine,
-): Promise<number> {
+export async function main(argv: readonly string[], host: Host, program: Program): Promise<number> {
   try {
-    return await dispatch(argv, host, machine);
+    return await dispatch(argv, host, program);
   } catch (error) {
     const code = complain(error, host);
     if (code !== EXIT.internal) return code;
     host.stderr(
-      `xenolith: this is a mistake in xenolith: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      `xenolith: this is a mistake in xenolith: ${error instanceof Error ? host.stack(error) : String(error)}\n`,
     );
     return code;
   }
@@ -36,18 +38,17 @@ function complain(error: unknown, host: Host): number {
   return EXIT.usage;
 }
 
-async function dispatch(argv: readonly string[], host: Host, machine: () => Promise<Machine>): Promise<number> {
+async function dispatch(argv: readonly string[], host: Host, { commands, machine }: Program): Promise<number> {
   const [first, ...rest] = argv;
   if (first === '--version' || first === '-V') {
     host.stdout(`xenolith ${VERSION}\n`);
     return EXIT.success;
   }
   if (first === undefined || first === '--help' || first === '-h' || first === 'help')
-    return help(rest[0], first === undefined, host);
-  const entry = findCommand(first);
+    return help(rest[0], first === undefined, host, commands);
+  const entry = findCommand(first, commands);
   const command = await entry.load();
   if (wantsHelp(rest)) return showCommand(command, host);
-  const { parseOptions } = await import('./options.ts');
   return command.run(parseOptions(command, rest), host, machine);
 }
 
@@ -57,17 +58,22 @@ const wantsHelp = (rest: readonly string[]): boolean => {
   return (end < 0 ? rest : rest.slice(0, end)).some((word) => word === '--help' || word === '-h');
 };
 
-function findCommand(name: string): CommandEntry {
-  const entry = COMMANDS.find((candidate) => candidate.name === name);
+function findCommand(name: string, commands: readonly CommandEntry[]): CommandEntry {
+  const entry = commands.find((candidate) => candidate.name === name);
   if (entry !== undefined) return entry;
   const what = name.startsWith('-') ? `unknown option ${name}` : `unknown command ${name}`;
-  throw new UsageError(`${what}; commands are ${COMMANDS.map((known) => known.name).join(', ')} (see xenolith --help)`);
+  throw new UsageError(`${what}; commands are ${commands.map((known) => known.name).join(', ')} (see xenolith --help)`);
 }
 
 /** Help asked for goes to stdout; a bare `xenolith` is a mistake and gets it on stderr. */
-async function help(name: string | undefined, mistake: boolean, host: Host): Promise<number> {
-  if (name !== undefined) return showCommand(await findCommand(name).load(), host);
-  const text = (await import('./help.ts')).generalHelp(COMMANDS);
+async function help(
+  name: string | undefined,
+  mistake: boolean,
+  host: Host,
+  commands: readonly CommandEntry[],
+): Promise<number> {
+  if (name !== undefined) return showCommand(await findCommand(name, commands).load(), host);
+  const text = generalHelp(commands);
   if (!mistake) {
     host.stdout(text);
     return EXIT.success;
@@ -76,7 +82,7 @@ async function help(name: string | undefined, mistake: boolean, host: Host): Pro
   return EXIT.usage;
 }
 
-async function showCommand(command: Command, host: Host): Promise<number> {
-  host.stdout((await import('./help.ts')).commandHelp(command));
+function showCommand(command: Command, host: Host): number {
+  host.stdout(commandHelp(command));
   return EXIT.success;
 }

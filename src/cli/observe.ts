@@ -5,7 +5,7 @@ import type { Machine, RunObserver, RunOutcome } from './machine.ts';
 import type { Planned } from './plan.ts';
 
 /** Runs to the end of the guest or of its time. `stopped` as `end`: somebody interrupted the command. */
-export function observe(
+export async function observe(
   host: Host,
   machine: Machine,
   { plan, wallTimeout }: Planned,
@@ -28,7 +28,7 @@ export function observe(
       realTime: () => undefined,
       wait: () => host.breathe(1),
     },
-    host.interpreter(),
+    await host.interpreter(),
   );
 }
 

@@ -4,8 +4,13 @@ export { CodeCache } from './decode/cache.ts';
 export { type CodeSize, type DecodeResult, Decoder } from './decode/decoder.ts';
 export type { Insn } from './decode/insn.ts';
 export { loadFpuImage, resetFpu } from './fpu/image.ts';
-export { buildInterpreter } from './interpret/build.ts';
-export { createInterpreter, type Interpreter } from './interpret/instance.ts';
+export { buildInterpreter, buildVectors } from './interpret/build.ts';
+export {
+  createInterpreter,
+  type Interpreter,
+  type InterpreterModules,
+  interpreterModules,
+} from './interpret/instance.ts';
 export * as STATUS from './interpret/status.ts';
 export {
   type CpuModel,

@@ -1,5 +1,6 @@
 /** The guest-visible hypervisor: domains, vCPUs, shared areas, event channels, memory, hypercalls. */
 
+export type { InterpreterModules } from '../cpu/index.ts';
 export * from './control.ts';
 export { CpuidPolicy } from './cpuid-policy.ts';
 export { Domain, type DomainConfig, type Shutdown } from './domain.ts';

@@ -2,7 +2,7 @@
 
 import { HVM_PARAM_TRIPLE_FAULT_REASON, HVM_PARAM_VIRIDIAN } from '../abi/xen/hvm.ts';
 import { type DomId, domId, type VcpuId, vcpuId } from '../base/int.ts';
-import type { InterruptLine } from '../cpu/index.ts';
+import type { InterpreterModules, InterruptLine } from '../cpu/index.ts';
 import { CodeCache, Cpu, createInterpreter, STATE } from '../cpu/index.ts';
 import { GSI_COUNT, GuestMemory, HVM_EMULATION, Platform, PV_EMULATION, PVH_EMULATION } from '../machine/index.ts';
 import { cpuModel } from './cpu-model.ts';
@@ -77,8 +77,8 @@ export interface MachineConfig {
   /** UTC in ns at system time 0. */
   readonly wallclockBase?: bigint;
   readonly schedule?: Partial<SchedulerOptions>;
-  /** The interpreter's module when it was built ahead. */
-  readonly interpreter?: Uint8Array<ArrayBuffer>;
+  /** The interpreter when it was built ahead, or is shared. */
+  readonly interpreter?: InterpreterModules;
   /** How guest code runs: interpreted, translated at first sight, or translated when hot (the default). Guests see no difference. */
   readonly engine?: Engine;
   readonly codeBytes?: number;

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { buildInterpreter } from '../../src/cpu/interpret/build.ts';
+import { interpreterModules } from '../../src/cpu/interpret/instance.ts';
 import { CODE_BASE, CODE_PAGES, DATA_PAGES, type Setting, Side } from './support/lockstep.ts';
 import { randomProgram } from './support/lockstep-code.ts';
 import { structuredProgram } from './support/lockstep-programs.ts';
@@ -44,7 +44,7 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-const prebuilt = buildInterpreter();
+const prebuilt = interpreterModules();
 
 const settingOf = (random: Random): Setting => {
   const bits = random.pick([64, 64, 64, 32, 32, 16] as const);

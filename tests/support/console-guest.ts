@@ -1,12 +1,12 @@
 /** A PVH or PV guest run through the library: its console as text, and keys typed at it. */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { buildInterpreter } from '../../src/cpu/interpret/build.ts';
+import { type InterpreterModules, interpreterModules } from '../../src/cpu/interpret/instance.ts';
 import { buildPv, buildPvh, launch, openKernel, ramBytes, type Services } from '../../src/toolstack/index.ts';
 import { Control, type MachineConfig, type Stop } from '../../src/xen/index.ts';
 
 const MIB = 1024 * 1024;
-let interpreter: Uint8Array<ArrayBuffer> | undefined;
+let interpreter: InterpreterModules | undefined;
 
 export interface GuestOptions {
   /** `pvh` when left out. */
@@ -25,7 +25,7 @@ export class ConsoleGuest {
   readonly services: Services;
 
   constructor(file: string, { type = 'pvh', memoryMib, vcpus = 1, cmdline, modules = [], machine = {} }: GuestOptions) {
-    interpreter ??= buildInterpreter();
+    interpreter ??= interpreterModules();
     const build = type === 'pv' ? buildPv : buildPvh;
     const image = build({
       kernel: openKernel(readFileSync(file), () => undefined),

@@ -2,7 +2,8 @@
 import type { Host } from '../../src/cli/host.ts';
 import { nodeHost } from '../../src/cli/host-node.ts';
 import { main } from '../../src/cli/main.ts';
-import { buildInterpreter } from '../../src/cpu/interpret/build.ts';
+import { program } from '../../src/cli/program.ts';
+import { type InterpreterModules, interpreterModules } from '../../src/cpu/interpret/instance.ts';
 
 export interface MainResult {
   readonly code: number;
@@ -10,14 +11,14 @@ export interface MainResult {
   readonly err: string;
 }
 
-let interpreter: Uint8Array<ArrayBuffer> | undefined;
+let interpreter: InterpreterModules | undefined;
 const real = nodeHost();
 
 /** `more` replaces parts of Node's host, for instance its files. */
 export async function runMain(argv: readonly string[], more: Partial<Host> = {}): Promise<MainResult> {
   let out = '';
   let err = '';
-  interpreter ??= buildInterpreter();
+  interpreter ??= interpreterModules();
   const host: Host = {
     ...real,
     stopped: undefined,
@@ -27,9 +28,9 @@ export async function runMain(argv: readonly string[], more: Partial<Host> = {})
     stderr: (text) => {
       err += text;
     },
-    interpreter: () => interpreter,
+    interpreter: async () => interpreter,
     ...more,
   };
-  const code = await main(argv, host);
+  const code = await main(argv, host, program);
   return { code, out, err };
 }

@@ -1,7 +1,7 @@
 /** `npm run profile -- GUEST`: where a guest's time goes. */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { buildInterpreter } from '../../src/cpu/index.ts';
+import { interpreterModules } from '../../src/cpu/index.ts';
 import { BadInput, Machine, type MachineOptions } from '../../src/index.ts';
 import { type Count, type Profile, Profiler, table } from '../../src/lab/index.ts';
 import { sampled } from './sampler.ts';
@@ -86,7 +86,7 @@ interface Result {
 }
 
 async function profile(options: Options): Promise<Result> {
-  const interpreter = buildInterpreter();
+  const interpreter = interpreterModules();
   const machine = new Machine(readFileSync(options.guest), { ...options, interpreter });
   const profiler = new Profiler(machine.control.machine);
   const started = process.hrtime.bigint();

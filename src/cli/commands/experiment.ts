@@ -8,6 +8,7 @@ import {
   renderText,
   runExperiment,
 } from '../../lab/index.ts';
+import type { InterpreterModules } from '../../xen/index.ts';
 import { type Arguments, type Command, EXIT, UsageError } from '../command.ts';
 import { guestImage } from '../guest-images.ts';
 import type { Host } from '../host.ts';
@@ -24,7 +25,7 @@ export const experiment: Command = {
 async function execute(args: Arguments, host: Host): Promise<number> {
   const chosen = choose(args.positionals[0]);
   const json = args.switches.has('json');
-  const surroundings = { image: (name: string) => host.readFile(guestImage(name)), ...interpreterOf(host) };
+  const surroundings = { image: (name: string) => host.readFile(guestImage(name)), ...(await interpreterOf(host)) };
   const results: ExperimentResult[] = [];
   for (const each of chosen) {
     await host.breathe();
@@ -37,8 +38,8 @@ async function execute(args: Arguments, host: Host): Promise<number> {
   return results.some(({ problems }) => problems.length > 0) ? EXIT.crash : EXIT.success;
 }
 
-function interpreterOf(host: Host): { readonly interpreter?: Uint8Array<ArrayBuffer> } {
-  const interpreter = host.interpreter();
+async function interpreterOf(host: Host): Promise<{ readonly interpreter?: InterpreterModules }> {
+  const interpreter = await host.interpreter();
   return interpreter === undefined ? {} : { interpreter };
 }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { RULES, VERSIONS } from '../../xen/index.ts';
 import type { Host } from '../host.ts';
 import { main } from '../main.ts';
+import { program } from '../program.ts';
 
 const guest = (name: string): string => fileURLToPath(new URL(`../../../guests/images/${name}.elf`, import.meta.url));
 
@@ -26,11 +27,12 @@ async function xenolith(...argv: string[]): Promise<{ code: number; out: string;
     now: () => 0,
     wallClock: () => 0,
     breathe: async () => {},
-    interpreter: () => undefined,
+    interpreter: async () => undefined,
+    stack: (error) => error.stack ?? error.message,
     readInput: () => () => {},
     stopped: undefined,
   };
-  return { code: await main(argv, host), out, err };
+  return { code: await main(argv, host, program), out, err };
 }
 
 test('behaviours: every rule with its value in every release', async () => {

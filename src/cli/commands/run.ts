@@ -1,4 +1,5 @@
 /** `xenolith run`: one guest, to its end. */
+import type { InterpreterModules } from '../../xen/index.ts';
 import { type Arguments, type Command, EXIT } from '../command.ts';
 import { GUEST_OPTIONS } from '../guest-options.ts';
 import type { Host } from '../host.ts';
@@ -22,15 +23,21 @@ export const run: Command = {
     { name: 'junit', value: 'FILE', help: 'write the result as a JUnit document' },
   ],
   run: async (args, host, machine) => {
-    const real = await machine();
+    const [interpreter, real] = await Promise.all([host.interpreter(), machine()]);
     const junitFile = args.values.get('junit')?.[0];
     // Found out before anything runs, not after.
     if (junitFile !== undefined) host.checkWritable(junitFile);
-    return execute(args, host, real, makePlan(args, host, real));
+    return execute(args, host, real, makePlan(args, host, real), interpreter);
   },
 };
 
-async function execute(args: Arguments, host: Host, machine: Machine, planned: Planned): Promise<number> {
+async function execute(
+  args: Arguments,
+  host: Host,
+  machine: Machine,
+  planned: Planned,
+  interpreter: InterpreterModules | undefined,
+): Promise<number> {
   for (const warning of planned.warnings) host.stderr(`xenolith: warning: ${warning}\n`);
   const json = args.switches.has('json');
   const junitFile = args.values.get('junit')?.[0];
@@ -69,7 +76,7 @@ async function execute(args: Arguments, host: Host, machine: Machine, planned: P
         realTime: () => (stopInput === undefined ? undefined : BigInt(Math.round((host.now() - started) * 1e6))),
         wait: () => host.breathe(1),
       },
-      host.interpreter(),
+      interpreter,
     );
   } finally {
     stopInput?.();

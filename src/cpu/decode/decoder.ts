@@ -2,7 +2,8 @@
  * Instruction decoder: bytes to an {@link Insn}, by tables built from the rows (key `sdm:2 "Instruction Format"`).
  */
 import { type OperandSpec, type ParsedRow, parseRow } from '../isa/encoding.ts';
-import { instructionPlan } from '../isa/plan.ts';
+import { mayBeVector } from '../isa/index.ts';
+import { knownRows } from '../isa/plan.ts';
 import { forcedEmulationRow } from '../isa/system.ts';
 import * as S from '../state.ts';
 import { type Insn, type MemoryOperand, plainInsn } from './insn.ts';
@@ -19,12 +20,24 @@ export type DecodeResult = Decoded | 'undefined' | 'more' | 'long';
 
 const MAX_LENGTH = 15;
 
-/** Candidate rows by [vex][map][opcode]. */
-let tables: (ParsedRow[] | undefined)[][] | undefined;
+type Table = (ParsedRow[] | undefined)[];
 
-const buildTables = (): (ParsedRow[] | undefined)[][] => {
-  const out: (ParsedRow[] | undefined)[][] = Array.from({ length: 8 }, () => new Array<ParsedRow[] | undefined>(256));
-  for (const parsed of instructionPlan().parsed) {
+/** Candidate rows by [vex][map][opcode]: without the vector rows, and with them. */
+let integerTables: Table[] | undefined, wholeTables: Table[] | undefined;
+
+const tableOf = (vex: boolean, map: number, opcode: number): Table => {
+  // Most guests begin with neither.
+  if (wholeTables === undefined && !vex && !mayBeVector(map, opcode)) {
+    integerTables ??= buildTables(false);
+    return integerTables[map];
+  }
+  wholeTables ??= buildTables(true);
+  return wholeTables[(vex ? 4 : 0) + map];
+};
+
+const buildTables = (vectors: boolean): Table[] => {
+  const out = Array.from({ length: 8 }, (): Table => new Array<ParsedRow[] | undefined>(256));
+  for (const parsed of knownRows(vectors)) {
     const { encoding } = parsed;
     const table = out[(encoding.vex ? 4 : 0) + encoding.map];
     for (let i = 0; i < (encoding.plusR ? 8 : 1); i++) {
@@ -38,7 +51,8 @@ const buildTables = (): (ParsedRow[] | undefined)[][] => {
     (p.encoding.prefix === undefined ? 4 : 0) +
     (p.encoding.modrm === undefined ? 2 : 0) +
     (p.encoding.digit === undefined ? 1 : 0);
-  for (const table of out) for (const list of table) list?.sort((a, b) => rank(a) - rank(b));
+  for (const table of out)
+    for (const list of table) if (list !== undefined && list.length > 1) list.sort((a, b) => rank(a) - rank(b));
   return out;
 };
 
@@ -198,8 +212,7 @@ export class Decoder {
       opcode = this.u8();
     }
     if (this.short) return 'more';
-    tables ??= buildTables();
-    const candidates = tables[(vex ? 4 : 0) + map][opcode];
+    const candidates = tableOf(vex, map, opcode)[opcode];
     if (candidates === undefined) return 'undefined';
     const mandatory = vex ? vexPrefix : repeat === 0xf3 ? 'F3' : repeat === 0xf2 ? 'F2' : operand66 ? '66' : 'NP';
     let modrm = -1;

@@ -18,7 +18,7 @@
  * | 24 | s64 | immediate |
  */
 import type { OperandSpec } from '../isa/encoding.ts';
-import { instructionPlan, OP_CALL, variantNumber } from '../isa/plan.ts';
+import { OP_CALL, variantNumber } from '../isa/plan.ts';
 import * as S from '../state.ts';
 import type { Decoded } from './decoder.ts';
 import type { Insn } from './insn.ts';
@@ -69,7 +69,7 @@ export const isSegmented = (d: Insn, mode: number): boolean =>
 export const writeRecord = (view: DataView, at: number, d: Decoded, mode: number): void => {
   const { parsed, memory, row } = d;
   const isCall = row.mean === undefined;
-  const op = isCall ? OP_CALL : variantNumber(instructionPlan(), parsed, d.operandSize, memory !== undefined);
+  const op = isCall ? OP_CALL : variantNumber(parsed, d.operandSize, memory !== undefined);
   view.setUint16(at + R_OP, op, true);
   view.setUint8(at + R_LENGTH, d.length);
   view.setUint8(

@@ -9,39 +9,87 @@
 import * as R from '../decode/record.ts';
 import { HELPERS } from '../helpers.ts';
 import { FLAG_WIDTHS, flagKind, flagOperations, isPending, PENDING_KINDS } from '../isa/flag-operations.ts';
-import { instructionPlan, OP_CALL, OP_END } from '../isa/plan.ts';
+import { anyVariant, instructionPlan, OP_CALL, OP_END, type Plan } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
 import { DELIVER_CODE, DELIVER_FAULT } from '../system/emitted-gates.ts';
 import { c32, c64, type FunctionBody, type Label, type Val } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import { I32, I64, type ValType } from '../wasm/opcodes.ts';
 import { ARRIVALS, isRegion, tableEntry, writeChain } from './arrive.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
-import { REGION_SLOTS } from './slots.ts';
+import { REGION_SLOTS, VECTOR_SLOTS } from './slots.ts';
 import * as status from './status.ts';
 import { defineTransfers } from './transfers.ts';
 
+/** Handlers of vector rows that share a function, and how many such functions there may be. */
+const VECTORS_TOGETHER = 64;
+
+/** Place in the function table of the function that has a vector row's handler. */
+export const vectorSlot = (op: number): number =>
+  REGION_SLOTS + Math.floor((op - instructionPlan(false).vectors) / VECTORS_TOGETHER);
+
+/** What handlers call, imported or written here. */
+const common = (m: ModuleBuilder): Omit<Imports, 'fill'> => ({
+  slow: m.import('env', 'slow', [I32, I32], [I32]),
+  commit: m.import('env', 'commit', [I32], [I32]),
+  segment: m.import('env', 'segment', [I32, I32, I32, I32], [I32]),
+  helpers: HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32])),
+});
+
+/** The main module: the loop and everything but the handlers of vector rows, which it finds in the table behind the regions. */
 export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
-  const plan = instructionPlan();
+  const plan = instructionPlan(false);
   const m = new ModuleBuilder();
-  const slow = m.import('env', 'slow', [I32, I32], [I32]);
-  const commit = m.import('env', 'commit', [I32], [I32]);
-  const segment = m.import('env', 'segment', [I32, I32, I32, I32], [I32]);
-  const helpers = HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32]));
+  const { slow, ...rest } = common(m);
+  const absentVectors = m.import('env', 'vectors', GROUP_PARAMS, HANDLER_RESULTS);
   const walk = defineWalk(m, slow);
-  const simple: Imports = { slow: walk.slow, fill: walk.fill, commit, segment, helpers };
+  const simple: Imports = { ...rest, slow: walk.slow, fill: walk.fill };
   const transfers = defineTransfers(m, simple, walk.fill);
   const imports: Imports = { ...simple, transfers };
   const run = m.define([I32, I32], [I32]);
   m.export('run', run.index);
   m.export('slow', walk.slow);
+  m.export('fill', walk.fill);
   m.export('deliver', transfers.deliver);
-  m.exportTable('regions', REGION_SLOTS);
+  m.exportTable('functions', REGION_SLOTS + VECTOR_SLOTS);
+  // Stands in the table until the vector module is there.
+  const absent = m.define(GROUP_PARAMS, HANDLER_RESULTS);
+  const params = GROUP_PARAMS.map((_, i) => absent.body.param(i));
+  absent.body.push(absent.body.call(absentVectors, params, I32));
+  m.export('absentVectors', absent.index);
+  const flags = writeFlags(m, imports);
+  m.export('flags', flags);
+  writeLoop(m, run.body, writeHandlers(m, plan.variants, 0, imports), {
+    plan,
+    chain: writeChain(m),
+    flags,
+    deliver: transfers.deliver,
+    confirm: walk.confirm,
+  });
+  return m.finish();
+};
+
+/** The vector module: functions '0', '1'... with the handlers of vector rows, for the table behind the regions. */
+export const buildVectors = (): Uint8Array<ArrayBuffer> => {
+  const plan = instructionPlan(true);
+  const m = new ModuleBuilder();
+  const rest = common(m);
+  const fill = m.import('env', 'fill', [I32, I64, I32, I32], [I32]);
+  const handlers = writeHandlers(m, plan.variants, plan.vectors, { ...rest, fill });
+  for (let from = plan.vectors, n = 0; from < handlers.length; from += VECTORS_TOGETHER, n++) {
+    if (n === VECTOR_SLOTS) throw new Error('more vector rows than slots in the function table');
+    m.export(String(n), writeGroup(m, handlers, from, Math.min(from + VECTORS_TOGETHER, handlers.length)));
+  }
+  return m.finish();
+};
+
+/** One function per variant from a dispatch number on; their indices by dispatch number. */
+const writeHandlers = (m: ModuleBuilder, variants: Plan['variants'], from: number, imports: Imports): number[] => {
   const handlers: number[] = [];
-  plan.variants.forEach((variant, op) => {
-    if (variant === undefined) return;
+  variants.forEach((variant, op) => {
+    if (variant === undefined || op < from) return;
     const { index, body } = m.define(HANDLER_PARAMS, HANDLER_RESULTS);
     handlers[op] = index;
     const s = new InterpreterSemantics(body, variant, imports);
@@ -54,16 +102,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
     }
     s.finish();
   });
-  const flags = writeFlags(m, imports);
-  m.export('flags', flags);
-  writeLoop(m, run.body, handlers, {
-    weights: plan.variants.map((v) => v?.parsed.row.weight ?? 1),
-    chain: writeChain(m),
-    flags,
-    deliver: transfers.deliver,
-    confirm: walk.confirm,
-  });
-  return m.finish();
+  return handlers;
 };
 
 /**
@@ -99,7 +138,7 @@ const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
       );
       return;
     }
-    const s = new InterpreterSemantics(f, instructionPlan().variants[OP_CALL + 1]!, imports);
+    const s = new InterpreterSemantics(f, anyVariant(), imports);
     s.width = kinds[from].width;
     kinds[from].operation.flags(s, f.param(2), b);
     f.release();
@@ -112,9 +151,9 @@ const writeLoop = (
   m: ModuleBuilder,
   f: FunctionBody,
   handlers: readonly number[],
-  use: { weights: readonly number[]; chain: number; flags: number; deliver: number; confirm: number },
+  use: { plan: Plan; chain: number; flags: number; deliver: number; confirm: number },
 ): void => {
-  const { weights, chain, flags, deliver, confirm } = use;
+  const { plan, chain, flags, deliver, confirm } = use;
   const cpu = f.param(0);
   const rec = f.variable(I32),
     ip = f.variable(I64),
@@ -208,7 +247,7 @@ const writeLoop = (
     f.store('i32.store', cpu, budget, S.BUDGET);
     f.store('i32.store', cpu, rec, S.RECORD);
     f.release();
-    writeTree(f, op, dispatchLeaves(m, handlers, weights, [cpu, rec, ip], op, st));
+    writeTree(f, op, dispatchLeaves(m, handlers, plan, [cpu, rec, ip], op, st));
     f.if(f.op('i32.eqz', st), () => {
       advance();
       f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
@@ -276,42 +315,69 @@ const writeTree = (f: FunctionBody, op: Val, leaves: readonly Leaf[]): void => {
   emit(0, leaves.length);
 };
 
-/** How often records lead to TypeScript, on the scale of row weights. */
-const CALL_WEIGHT = 20;
+/** How often records lead to TypeScript, and to vector rows, on the scale of row weights. */
+const CALL_WEIGHT = 20,
+  VECTOR_WEIGHT = 20;
+
+/** Rare handlers that share a tree in a function of their own. */
+const RARE_TOGETHER = 64;
+
+/** A function of a group of handlers: the dispatch number, then what handlers take. */
+const GROUP_PARAMS: readonly ValType[] = [I32, ...HANDLER_PARAMS];
+
+const writeGroup = (m: ModuleBuilder, handlers: readonly number[], from: number, to: number): number => {
+  const { index, body } = m.define(GROUP_PARAMS, HANDLER_RESULTS);
+  const result = body.variable(I32);
+  const own = HANDLER_PARAMS.map((_, i) => body.param(i + 1));
+  const leaves = Array.from(
+    { length: to - from },
+    (_, i): Leaf => ({
+      from: from + i,
+      to: from + i + 1,
+      weight: 1,
+      write: (f) => f.assign(result, f.call(handlers[from + i], own, I32)),
+    }),
+  );
+  writeTree(body, body.param(0), leaves);
+  body.push(result);
+  return index;
+};
 
 /**
- * Leaves of the main tree: one per common handler, and one per stretch of rare ones, which have a tree in a function of their
- * own. The main function stays small, and stretches that a guest never meets are never compiled.
+ * Leaves of the main tree: one per common handler, one per stretch of rare ones, and one for all vector rows. The main function stays
+ * small enough to be compiled in a moment, and stretches that a guest never meets are never compiled.
  */
 const dispatchLeaves = (
   m: ModuleBuilder,
   handlers: readonly number[],
-  weights: readonly number[],
+  plan: Plan,
   args: readonly Val[],
   op: Val,
   st: Val,
 ): Leaf[] => {
+  const weight = (n: number): number => plan.variants[n]!.parsed.row.weight ?? 1;
+  const leaf = (from: number, to: number, heavy: number, call: (f: FunctionBody) => Val): Leaf => ({
+    from,
+    to,
+    weight: heavy,
+    write: (f) => f.assign(st, call(f)),
+  });
   const leaves: Leaf[] = [
     { from: OP_CALL, to: OP_CALL + 1, weight: CALL_WEIGHT, write: (f) => f.return(c32(status.EXIT_CALL)) },
   ];
-  const handled = (index: number, to: Val, from: readonly Val[]) => (f: FunctionBody) =>
-    f.assign(to, f.call(index, from, I32));
-  for (let from = OP_CALL + 1; from < handlers.length; ) {
-    let to = from + 1;
-    if (weights[from] <= 1) while (to < handlers.length && weights[to] <= 1) to++;
-    if (to - from === 1) leaves.push({ from, to, weight: weights[from], write: handled(handlers[from], st, args) });
-    else {
-      const { index, body } = m.define([I32, ...HANDLER_PARAMS], HANDLER_RESULTS);
-      const result = body.variable(I32);
-      const own = HANDLER_PARAMS.map((_, i) => body.param(i + 1));
-      const rare: Leaf[] = [];
-      for (let n = from; n < to; n++)
-        rare.push({ from: n, to: n + 1, weight: 1, write: handled(handlers[n], result, own) });
-      writeTree(body, body.param(0), rare);
-      body.push(result);
-      leaves.push({ from, to, weight: Math.sqrt(to - from), write: handled(index, st, [op, ...args]) });
-    }
-    from = to;
+  for (let n = OP_CALL + 1; n < plan.commonEnd; n++)
+    leaves.push(leaf(n, n + 1, weight(n), (f) => f.call(handlers[n], args, I32)));
+  for (let from = plan.commonEnd; from < plan.vectors; from += RARE_TOGETHER) {
+    const to = Math.min(from + RARE_TOGETHER, plan.vectors);
+    const group = writeGroup(m, handlers, from, to);
+    const heaviest = Math.max(...Array.from({ length: to - from }, (_, i) => weight(from + i)));
+    leaves.push(leaf(from, to, heaviest, (f) => f.call(group, [op, ...args], I32)));
   }
+  const vectors = (f: FunctionBody): Val => {
+    const group = f.op('i32.div_u', f.op('i32.sub', op, c32(plan.vectors)), c32(VECTORS_TOGETHER));
+    const type = m.type(GROUP_PARAMS, HANDLER_RESULTS);
+    return f.callIndirect(type, f.op('i32.add', group, c32(REGION_SLOTS)), [op, ...args], I32);
+  };
+  leaves.push(leaf(plan.vectors, plan.vectors + VECTOR_SLOTS * VECTORS_TOGETHER, VECTOR_WEIGHT, vectors));
   return leaves;
 };

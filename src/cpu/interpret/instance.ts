@@ -4,10 +4,14 @@ import type { RegionCompiler } from '../decode/cache.ts';
 import { HELPERS } from '../helpers.ts';
 import * as S from '../state.ts';
 import { buildRegion } from '../translate/region.ts';
-import { buildInterpreter } from './build.ts';
+import { buildInterpreter, buildVectors, vectorSlot } from './build.ts';
+import { REGION_SLOTS, VECTOR_SLOTS } from './slots.ts';
 
 /** Runs from a record (0: look RIP up) until something needs attention; an EXIT_* number. */
 export type InterpreterEntry = (cpu: number, record: number) => number;
+
+/** Executes one vector instruction: its dispatch number, then what handlers take; the status of a handler. */
+type VectorEntry = (op: number, base: number, record: number, ip: bigint) => number;
 
 /** Delivers through a gate in the plain case (system/emitted-gates.ts); 0 when nothing was done. */
 export type DeliveryEntry = (cpu: number, what: number, next: bigint, code: number) => number;
@@ -20,8 +24,26 @@ export interface Interpreter {
   readonly compiler: RegionCompiler;
 }
 
-/** `prebuilt` is the module's bytes when they were built ahead; otherwise they are built now, which takes some tens of milliseconds. */
-export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Array<ArrayBuffer>): Interpreter => {
+/** The interpreter's modules, which any number of machines can share. */
+export interface InterpreterModules {
+  readonly main: WebAssembly.Module;
+  /** Handlers of vector rows: asked for when a guest meets the first of them. */
+  vectors(): WebAssembly.Module;
+}
+
+/** Builds and compiles the modules, which takes some tens of milliseconds each. */
+export const interpreterModules = (): InterpreterModules => {
+  let vectors: WebAssembly.Module | undefined;
+  return {
+    main: new WebAssembly.Module(buildInterpreter()),
+    vectors: () => {
+      vectors ??= new WebAssembly.Module(buildVectors());
+      return vectors;
+    },
+  };
+};
+
+export const createInterpreter = (memory: WebAssembly.Memory, modules = interpreterModules()): Interpreter => {
   const cpus: Cpu[] = [];
   let current: Cpu | undefined;
   const of = (base: number): Cpu => {
@@ -39,24 +61,35 @@ export const createInterpreter = (memory: WebAssembly.Memory, prebuilt?: Uint8Ar
       commit: (base: number) => of(base).mem.commit(),
       segment: (base: number, segment: number, offset: number, descriptor: number) =>
         of(base).mem.checkSegment(segment, offset, descriptor),
+      // Only the first vector instruction of a machine comes here.
+      vectors: (op: number, base: number, record: number, ip: bigint) => {
+        const call = loadVectors(op);
+        return call(op, base, record, ip);
+      },
     },
     helpers,
   };
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(prebuilt ?? buildInterpreter()), imports);
-  const regions = instance.exports['regions'] as WebAssembly.Table;
-  // Regions that miss an inline TLB lookup call the interpreter's page walk.
-  const { slow, flags } = instance.exports;
-  const forRegions = { ...imports, env: { ...imports.env, slow, flags } };
+  const instance = new WebAssembly.Instance(modules.main, imports);
+  const functions = instance.exports['functions'] as WebAssembly.Table;
+  const { slow, fill, flags, absentVectors } = instance.exports;
+  for (let i = 0; i < VECTOR_SLOTS; i++) functions.set(REGION_SLOTS + i, absentVectors);
+  // What is compiled outside the main module calls the interpreter's page walk when an inline TLB lookup misses.
+  const forOthers = { ...imports, env: { ...imports.env, slow, fill, flags } };
+  const loadVectors = (op: number): VectorEntry => {
+    const { exports } = new WebAssembly.Instance(modules.vectors(), forOthers);
+    for (const [name, entry] of Object.entries(exports)) functions.set(REGION_SLOTS + Number(name), entry);
+    return functions.get(vectorSlot(op)) as VectorEntry;
+  };
   return {
     run: instance.exports['run'] as InterpreterEntry,
     compiler: {
       compile: (slot, code, mode) => {
         const { bytes, entries } = buildRegion(code, mode);
-        const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), forRegions);
-        regions.set(slot, region.exports['region']);
+        const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), forOthers);
+        functions.set(slot, region.exports['region']);
         return { size: bytes.length, entries };
       },
-      release: (slot) => regions.set(slot, null),
+      release: (slot) => functions.set(slot, null),
     },
     attach: (cpu) => {
       cpus[Math.floor(cpu.base / S.CPU_BLOCK)] = cpu;

@@ -72,7 +72,7 @@ const swapped =
     f.op(name, b, a);
 
 /** Rows of the MMX generation: SSE2 gave all of them an XMM form. */
-export const mmxIntegerRows: readonly Row[] = [
+export const mmxIntegerRows = (): readonly Row[] => [
   ...both('PADDB', 'FC', op('i8x16.add')),
   ...both('PADDW', 'FD', op('i16x8.add')),
   ...both('PADDD', 'FE', op('i32x4.add')),
@@ -181,14 +181,15 @@ const shifts = (name: string, size: 16 | 32 | 64, opcode: string, kind: ShiftNam
   ];
 };
 
-const shiftRows = (['W', 'D', 'Q'] as const).flatMap((letter, i) => [
-  ...shifts(`PSRL${letter}`, SIZES[letter], `D${i + 1}`, 'shr_u', 2),
-  ...(letter === 'Q' ? [] : shifts(`PSRA${letter}`, SIZES[letter], `E${i + 1}`, 'shr_s', 4)),
-  ...shifts(`PSLL${letter}`, SIZES[letter], `F${i + 1}`, 'shl', 6),
-]);
+const shiftRows = (): readonly Row[] =>
+  (['W', 'D', 'Q'] as const).flatMap((letter, i) => [
+    ...shifts(`PSRL${letter}`, SIZES[letter], `D${i + 1}`, 'shr_u', 2),
+    ...(letter === 'Q' ? [] : shifts(`PSRA${letter}`, SIZES[letter], `E${i + 1}`, 'shr_s', 4)),
+    ...shifts(`PSLL${letter}`, SIZES[letter], `F${i + 1}`, 'shl', 6),
+  ]);
 
 /** Rows on MMX registers only. */
-const mmxOnly: readonly Row[] = [
+const mmxOnly = (): readonly Row[] => [
   insn('MOVD', 'NP 0F 6E /r', 'Pq,Ey', MMX, (s, d, e) => {
     checkX87(s);
     const value = e.get();
@@ -273,7 +274,7 @@ const horizontalRow = (name: string, opcode: string, size: 16 | 32, element: str
 const absolute = (name: string, opcode: string, element: 'i8x16.abs' | 'i16x8.abs' | 'i32x4.abs'): Row[] =>
   both38(name, opcode, (f, _a, b) => f.op(element, b));
 
-export const ssse3Rows: readonly Row[] = [
+export const ssse3Rows = (): readonly Row[] => [
   insn(
     'PSHUFB',
     'NP 0F 38 00 /r',
@@ -310,10 +311,10 @@ export const ssse3Rows: readonly Row[] = [
   }),
 ];
 
-export const mmxRows: readonly Row[] = [
-  ...mmxIntegerRows,
-  ...shiftRows,
-  ...mmxOnly,
+export const mmxRows = (): readonly Row[] => [
+  ...mmxIntegerRows(),
+  ...shiftRows(),
+  ...mmxOnly(),
   ...unpack('PUNPCKLBW', '60', 1, false),
   ...unpack('PUNPCKLWD', '61', 2, false),
   ...unpack('PUNPCKLDQ', '62', 4, false),

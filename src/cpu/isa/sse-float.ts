@@ -41,7 +41,7 @@ const HOT: RowOptions = { unit: 'sse', weight: 8 };
 const arithmetic = (name: string, opcode: string, kind: number, options?: RowOptions): Row[] =>
   family(name, opcode, (e, a, b) => e.arithmetic(kind, kind === op.SQRT ? b : a, b), undefined, options);
 
-const basic: readonly Row[] = [
+const basic = (): readonly Row[] => [
   ...arithmetic('ADD', '58', op.ADD, HOT),
   ...arithmetic('MUL', '59', op.MUL, HOT),
   ...arithmetic('SUB', '5C', op.SUB, HOT),
@@ -53,51 +53,60 @@ const basic: readonly Row[] = [
   ...family('RSQRT', '52', (e, _a, b) => e.slow(op.RSQRT, undefined, b), [op.SS, op.PS]),
 ];
 
-const compares: readonly Row[] = SHAPES.flatMap(({ shape, prefix, suffix, operands }) => [
-  insn(`CMP${suffix}`, `${prefix} 0F C2 /r ib`, `${operands},Ib`, { ...SSE, ref: `sdm:CMP${suffix}` }, (s, d, e, i) => {
-    const b = e.get();
-    d.set(new FloatEmitter(s, shape).compare(d.get(), b, i.get()));
-  }),
-]);
+const compares = (): readonly Row[] =>
+  SHAPES.flatMap(({ shape, prefix, suffix, operands }) => [
+    insn(
+      `CMP${suffix}`,
+      `${prefix} 0F C2 /r ib`,
+      `${operands},Ib`,
+      { ...SSE, ref: `sdm:CMP${suffix}` },
+      (s, d, e, i) => {
+        const b = e.get();
+        d.set(new FloatEmitter(s, shape).compare(d.get(), b, i.get()));
+      },
+    ),
+  ]);
 
-const orders: readonly Row[] = (
-  [
-    ['UCOMI', '2E', op.UCOMI],
-    ['COMI', '2F', op.COMI],
-  ] as const
-).flatMap(([name, opcode, kind]) =>
+const orders = (): readonly Row[] =>
   (
     [
-      ['SS', 'NP', 'Vd,Wd', op.SS],
-      ['SD', '66', 'Vq,Wq', op.SD],
+      ['UCOMI', '2E', op.UCOMI],
+      ['COMI', '2F', op.COMI],
     ] as const
-  ).map(([suffix, prefix, operands, shape]) =>
-    insn(name + suffix, `${prefix} 0F ${opcode} /r`, operands, SSE, (s, d, e) => {
-      const b = e.get();
-      new FloatEmitter(s, shape).order(kind, d.get(), b);
-    }),
-  ),
-);
+  ).flatMap(([name, opcode, kind]) =>
+    (
+      [
+        ['SS', 'NP', 'Vd,Wd', op.SS],
+        ['SD', '66', 'Vq,Wq', op.SD],
+      ] as const
+    ).map(([suffix, prefix, operands, shape]) =>
+      insn(name + suffix, `${prefix} 0F ${opcode} /r`, operands, SSE, (s, d, e) => {
+        const b = e.get();
+        new FloatEmitter(s, shape).order(kind, d.get(), b);
+      }),
+    ),
+  );
 
 const signed = (s: Semantics, bits: number, value: Val): Val => (bits === 64 ? value : s.sx(32, value));
 
-const scalarConversions: readonly Row[] = (
-  [
-    ['SS', 'F3', 'd', op.SS],
-    ['SD', 'F2', 'q', op.SD],
-  ] as const
-).flatMap(([suffix, prefix, width, shape]) => [
-  insn(`CVTSI2${suffix}`, `${prefix} 0F 2A /r`, `V${width},Ey`, SSE, (s, d, e) => {
-    const bits = e.width === 64 ? 64 : 32;
-    d.set(new FloatEmitter(s, shape).fromInteger(signed(s, bits, e.get()), bits));
-  }),
-  insn(`CVTT${suffix}2SI`, `${prefix} 0F 2C /r`, `Gy,W${width}`, SSE, (s, d, e) => {
-    d.set(new FloatEmitter(s, shape).toInteger(e.get(), d.width === 64 ? 64 : 32, true));
-  }),
-  insn(`CVT${suffix}2SI`, `${prefix} 0F 2D /r`, `Gy,W${width}`, SSE, (s, d, e) => {
-    d.set(new FloatEmitter(s, shape).toInteger(e.get(), d.width === 64 ? 64 : 32, false));
-  }),
-]);
+const scalarConversions = (): readonly Row[] =>
+  (
+    [
+      ['SS', 'F3', 'd', op.SS],
+      ['SD', 'F2', 'q', op.SD],
+    ] as const
+  ).flatMap(([suffix, prefix, width, shape]) => [
+    insn(`CVTSI2${suffix}`, `${prefix} 0F 2A /r`, `V${width},Ey`, SSE, (s, d, e) => {
+      const bits = e.width === 64 ? 64 : 32;
+      d.set(new FloatEmitter(s, shape).fromInteger(signed(s, bits, e.get()), bits));
+    }),
+    insn(`CVTT${suffix}2SI`, `${prefix} 0F 2C /r`, `Gy,W${width}`, SSE, (s, d, e) => {
+      d.set(new FloatEmitter(s, shape).toInteger(e.get(), d.width === 64 ? 64 : 32, true));
+    }),
+    insn(`CVT${suffix}2SI`, `${prefix} 0F 2D /r`, `Gy,W${width}`, SSE, (s, d, e) => {
+      d.set(new FloatEmitter(s, shape).toInteger(e.get(), d.width === 64 ? 64 : 32, false));
+    }),
+  ]);
 
 /** A conversion done by the exact routine: the shape is that of the floating-point elements involved. */
 const converted = (name: string, encoding: string, operands: string, kind: number, shape: Shape): Row =>
@@ -117,7 +126,7 @@ const toMmx = (name: string, encoding: string, operands: string, kind: number, s
     d.set(result);
   });
 
-const packedConversions: readonly Row[] = [
+const packedConversions = (): readonly Row[] => [
   insn('CVTSS2SD', 'F3 0F 5A /r', 'Vq,Wd', SSE, (s, d, e) => d.set(new FloatEmitter(s, op.SS).widen(e.get()))),
   insn('CVTSD2SS', 'F2 0F 5A /r', 'Vd,Wq', SSE, (s, d, e) => d.set(new FloatEmitter(s, op.SD).narrow(e.get()))),
   insn('CVTPS2PD', 'NP 0F 5A /r', 'Vdq,Wq', SSE, (s, d, e) => {
@@ -153,7 +162,7 @@ const packedConversions: readonly Row[] = [
 
 /** LDMXCSR: reserved bits fault. */
 const MXCSR_MASK = 0xffff;
-const control: readonly Row[] = [
+export const mxcsrRows: readonly Row[] = [
   insn('LDMXCSR', 'NP 0F AE /2m', 'Md', SSE, (s, e) => {
     const value = s.f.op('i32.wrap_i64', e.get());
     s.faultIf(s.f.op('i32.and', value, c32(~MXCSR_MASK)), 13, c32(0));
@@ -162,35 +171,36 @@ const control: readonly Row[] = [
   insn('STMXCSR', 'NP 0F AE /3m', 'Md', SSE, (s, e) => e.set(s.f.op('i64.and', s.state64(S.MXCSR), c64(0xffff_ffffn)))),
 ];
 
-export const sseFloatRows: readonly Row[] = [
-  ...basic,
-  ...compares,
-  ...orders,
-  ...scalarConversions,
-  ...packedConversions,
-  ...control,
+export const sseFloatRows = (): readonly Row[] => [
+  ...basic(),
+  ...compares(),
+  ...orders(),
+  ...scalarConversions(),
+  ...packedConversions(),
+  ...mxcsrRows,
 ];
 
 /** SSE3: ADDSUB, HADD, HSUB. */
-export const sse3FloatRows: readonly Row[] = (
-  [
-    ['ADDSUB', 'D0', op.ADDSUB],
-    ['HADD', '7C', op.HADD],
-    ['HSUB', '7D', op.HSUB],
-  ] as const
-).flatMap(([name, opcode, kind]) =>
+export const sse3FloatRows = (): readonly Row[] =>
   (
     [
-      ['PD', '66', op.PD],
-      ['PS', 'F2', op.PS],
+      ['ADDSUB', 'D0', op.ADDSUB],
+      ['HADD', '7C', op.HADD],
+      ['HSUB', '7D', op.HSUB],
     ] as const
-  ).map(([suffix, prefix, shape]) =>
-    insn(name + suffix, `${prefix} 0F ${opcode} /r`, 'Vdq,Wdq', SSE, (s, d, e) => {
-      const b = e.get();
-      d.set(new FloatEmitter(s, shape).slow(kind, d.get(), b));
-    }),
-  ),
-);
+  ).flatMap(([name, opcode, kind]) =>
+    (
+      [
+        ['PD', '66', op.PD],
+        ['PS', 'F2', op.PS],
+      ] as const
+    ).map(([suffix, prefix, shape]) =>
+      insn(name + suffix, `${prefix} 0F ${opcode} /r`, 'Vdq,Wdq', SSE, (s, d, e) => {
+        const b = e.get();
+        d.set(new FloatEmitter(s, shape).slow(kind, d.get(), b));
+      }),
+    ),
+  );
 
 const rounding = (name: string, opcode: string, operands: string, shape: Shape): Row =>
   insn(name, `66 0F 3A ${opcode} /r ib`, operands, SSE, (s, d, e, i) => {
@@ -205,7 +215,7 @@ const dot = (name: string, opcode: string, shape: Shape): Row =>
   });
 
 /** SSE4.1: rounding, dot products. */
-export const sse41FloatRows: readonly Row[] = [
+export const sse41FloatRows = (): readonly Row[] => [
   rounding('ROUNDPS', '08', 'Vdq,Wdq,Ib', op.PS),
   rounding('ROUNDPD', '09', 'Vdq,Wdq,Ib', op.PD),
   rounding('ROUNDSS', '0A', 'Vd,Wd,Ib', op.SS),

@@ -23,7 +23,7 @@ const pair = (name: string, prefix: string, load: string, store: string, options
 const setHigh = (s: Semantics, d: Operand, high: Val): void => d.set(s.f.lane('i64x2.replace_lane', 1, d.get(), high));
 const high64 = (f: FunctionBody, a: Val): Val => f.lane('i64x2.extract_lane', 1, a);
 
-const moves: readonly Row[] = [
+const moves = (): readonly Row[] => [
   ...pair('MOVUPS', 'NP', '10', '11', UNALIGNED),
   ...pair('MOVUPD', '66', '10', '11', UNALIGNED),
   ...pair('MOVAPS', 'NP', '28', '29', HOT),
@@ -63,7 +63,7 @@ const moves: readonly Row[] = [
 ];
 
 /** Non-temporal stores: an ordinary store as far as the guest can tell. */
-const streaming: readonly Row[] = [
+const streaming = (): readonly Row[] => [
   insn('MOVNTPS', 'NP 0F 2B /r', 'Mdq,Vdq', SSE, move),
   insn('MOVNTPD', '66 0F 2B /r', 'Mdq,Vdq', SSE, move),
   insn('MOVNTDQ', '66 0F E7 /r', 'Mdq,Vdq', SSE, move),
@@ -86,7 +86,7 @@ const unpack = (name: string, encoding: string, size: number, elements: readonly
     onXmm((f, a, b) => f.shuffle(a, b, v.bytesOf(size, elements))),
   );
 
-const shuffles: readonly Row[] = [
+const shuffles = (): readonly Row[] => [
   unpack('UNPCKLPS', 'NP 0F 14 /r', 4, [0, 4, 1, 5]),
   unpack('UNPCKHPS', 'NP 0F 15 /r', 4, [2, 6, 3, 7]),
   unpack('UNPCKLPD', '66 0F 14 /r', 8, [0, 2]),
@@ -136,7 +136,7 @@ const logic = (name: string, opcode: string, operation: 'v128.and' | 'v128.or' |
     ),
   );
 
-const logical: readonly Row[] = [
+const logical = (): readonly Row[] => [
   ...logic('AND', '54', 'v128.and'),
   ...logic('OR', '56', 'v128.or'),
   ...logic('XOR', '57', 'v128.xor'),
@@ -157,7 +157,7 @@ const logical: readonly Row[] = [
 ];
 
 /** SSE3 moves. */
-export const sse3MoveRows: readonly Row[] = [
+export const sse3MoveRows = (): readonly Row[] => [
   insn('LDDQU', 'F2 0F F0 /r', 'Vdq,Mdq', UNALIGNED, move),
   insn('MOVDDUP', 'F2 0F 12 /r', 'Vdq,Wq', SSE, (s, d, e) => d.set(s.f.op('i64x2.splat', e.get()))),
   insn('MOVSLDUP', 'F3 0F 12 /r', 'Vdq,Wdq', SSE, (s, d, e) => {
@@ -172,7 +172,7 @@ export const sse3MoveRows: readonly Row[] = [
 
 /** Hints and fences: memory is strongly ordered here, so only their faults remain. */
 const nothing: Meaning = () => {};
-const hints: readonly Row[] = [
+export const hintRows: readonly Row[] = [
   insn('PREFETCHNTA', '0F 18 /0m', 'Mb', {}, nothing),
   insn('PREFETCHT0', '0F 18 /1m', 'Mb', {}, nothing),
   insn('PREFETCHT1', '0F 18 /2m', 'Mb', {}, nothing),
@@ -185,4 +185,4 @@ const hints: readonly Row[] = [
   }),
 ];
 
-export const sseMoveRows: readonly Row[] = [...moves, ...streaming, ...shuffles, ...logical, ...hints];
+export const sseMoveRows = (): readonly Row[] => [...moves(), ...streaming(), ...shuffles(), ...logical(), ...hintRows];

@@ -127,7 +127,7 @@ const maskedStore = (cpu: Cpu, insn: Insn, values: readonly number[], masks: rea
   for (const { at, value } of chosen) cpu.writeLinear8(at, value);
 };
 
-export const sseStringRows: readonly Row[] = [
+export const sseStringRows = (): readonly Row[] => [
   routine('PCMPESTRM', '66 0F 3A 60 /r ib', 'Vdq,Wdq,Ib', SSE, (cpu, insn) => compareStrings(cpu, insn, true, true)),
   routine('PCMPESTRI', '66 0F 3A 61 /r ib', 'Vdq,Wdq,Ib', SSE, (cpu, insn) => compareStrings(cpu, insn, true, false)),
   routine('PCMPISTRM', '66 0F 3A 62 /r ib', 'Vdq,Wdq,Ib', SSE, (cpu, insn) => compareStrings(cpu, insn, false, true)),

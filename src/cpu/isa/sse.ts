@@ -6,15 +6,15 @@ import { sse3MoveRows, sseMoveRows } from './sse-move.ts';
 import { sseStringRows } from './sse-string.ts';
 import { sse41Rows, sse42Rows } from './sse4.ts';
 
-export const sseRows: readonly Row[] = [
-  ...mmxRows,
-  ...sseMoveRows,
-  ...sseFloatRows,
-  ...sse3MoveRows,
-  ...sse3FloatRows,
-  ...ssse3Rows,
-  ...sse41Rows,
-  ...sse41FloatRows,
-  ...sse42Rows,
-  ...sseStringRows,
+export const sseRows = (): readonly Row[] => [
+  ...mmxRows(),
+  ...sseMoveRows(),
+  ...sseFloatRows(),
+  ...sse3MoveRows(),
+  ...sse3FloatRows(),
+  ...ssse3Rows(),
+  ...sse41Rows(),
+  ...sse41FloatRows(),
+  ...sse42Rows(),
+  ...sseStringRows(),
 ];

@@ -66,7 +66,7 @@ const extract = (name: string, opcode: string, size: 8 | 16, width: 'b' | 'w'): 
   ),
 ];
 
-export const sse41Rows: readonly Row[] = [
+export const sse41Rows = (): readonly Row[] => [
   blendByXmm0('PBLENDVB', '10', 8),
   blendByXmm0('BLENDVPS', '14', 32),
   blendByXmm0('BLENDVPD', '15', 64),
@@ -145,4 +145,4 @@ const crc = (opcode: string, operand: string): Row =>
     d.set(s.f.op('i64.and', s.state64(S.SCRATCH + 32), c64(0xffff_ffffn)));
   });
 
-export const sse42Rows: readonly Row[] = [plain('PCMPGTQ', '37', 'i64x2.gt_s'), crc('F0', 'Eb'), crc('F1', 'Ev')];
+export const sse42Rows = (): readonly Row[] => [plain('PCMPGTQ', '37', 'i64x2.gt_s'), crc('F0', 'Eb'), crc('F1', 'Ev')];

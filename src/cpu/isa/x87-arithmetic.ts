@@ -50,43 +50,44 @@ const NAMES = ['FADD', 'FMUL', 'FCOM', 'FCOMP', 'FSUB', 'FSUBR', 'FDIV', 'FDIVR'
 /** With ST(i) as the destination the reversed forms trade places. */
 const REVERSED = ['FADD', 'FMUL', 'FCOM', 'FCOMP', 'FSUBR', 'FSUB', 'FDIVR', 'FDIV'] as const;
 
-const arithmeticRows: readonly Row[] = NAMES.flatMap((name, digit) => {
-  const operation = OPERATIONS[name];
-  if (operation === undefined) return [];
-  const reversed = OPERATIONS[REVERSED[digit]];
-  const memory = loaders.map(({ opcode, integer, read }) =>
-    row(integer ? name.replace('F', 'FI') : name, `${opcode} /${digit}m`, (cpu, insn) => {
-      fpu.begin(cpu);
-      const operand = read(cpu, insn);
-      fpu.remember(cpu, insn);
-      if (fpu.isEmpty(cpu, 0)) {
-        if (fpu.stackFault(cpu, false)) fpu.write(cpu, 0, INDEFINITE);
+const arithmeticRows = (): readonly Row[] =>
+  NAMES.flatMap((name, digit) => {
+    const operation = OPERATIONS[name];
+    if (operation === undefined) return [];
+    const reversed = OPERATIONS[REVERSED[digit]];
+    const memory = loaders.map(({ opcode, integer, read }) =>
+      row(integer ? name.replace('F', 'FI') : name, `${opcode} /${digit}m`, (cpu, insn) => {
+        fpu.begin(cpu);
+        const operand = read(cpu, insn);
+        fpu.remember(cpu, insn);
+        if (fpu.isEmpty(cpu, 0)) {
+          if (fpu.stackFault(cpu, false)) fpu.write(cpu, 0, INDEFINITE);
+          return undefined;
+        }
+        const value = operation(fpu.read(cpu, 0), operand);
+        if (fpu.finish(cpu)) fpu.write(cpu, 0, value);
         return undefined;
-      }
-      const value = operation(fpu.read(cpu, 0), operand);
-      if (fpu.finish(cpu)) fpu.write(cpu, 0, value);
-      return undefined;
-    }),
-  );
-  return [
-    ...memory,
-    row(name, `D8 /${digit}r`, (cpu, insn) => {
-      start(cpu, insn);
-      registers(cpu, 0, insn.rm & 7, operation, false);
-      return undefined;
-    }),
-    row(REVERSED[digit], `DC /${digit}r`, (cpu, insn) => {
-      start(cpu, insn);
-      registers(cpu, insn.rm & 7, 0, reversed, false);
-      return undefined;
-    }),
-    row(`${REVERSED[digit]}P`, `DE /${digit}r`, (cpu, insn) => {
-      start(cpu, insn);
-      registers(cpu, insn.rm & 7, 0, reversed, true);
-      return undefined;
-    }),
-  ];
-});
+      }),
+    );
+    return [
+      ...memory,
+      row(name, `D8 /${digit}r`, (cpu, insn) => {
+        start(cpu, insn);
+        registers(cpu, 0, insn.rm & 7, operation, false);
+        return undefined;
+      }),
+      row(REVERSED[digit], `DC /${digit}r`, (cpu, insn) => {
+        start(cpu, insn);
+        registers(cpu, insn.rm & 7, 0, reversed, false);
+        return undefined;
+      }),
+      row(`${REVERSED[digit]}P`, `DE /${digit}r`, (cpu, insn) => {
+        start(cpu, insn);
+        registers(cpu, insn.rm & 7, 0, reversed, true);
+        return undefined;
+      }),
+    ];
+  });
 
 // ---- comparison ----
 
@@ -126,7 +127,7 @@ const compareRow = (name: string, encoding: string, quiet: boolean, pops: number
     return undefined;
   });
 
-const comparisonRows: readonly Row[] = [
+const comparisonRows = (): readonly Row[] => [
   ...loaders.flatMap(({ opcode, integer, read }) =>
     [0, 1].map((pops) =>
       row(`F${integer ? 'I' : ''}COM${pops === 1 ? 'P' : ''}`, `${opcode} /${2 + pops}m`, (cpu, insn) => {
@@ -259,7 +260,7 @@ const remainderRow = (name: string, encoding: string, nearest: boolean): Row =>
     return undefined;
   });
 
-const mathRows: readonly Row[] = [
+const mathRows = (): readonly Row[] => [
   signRow('FCHS', 'D9 /E0', (negative) => !negative),
   signRow('FABS', 'D9 /E1', () => false),
   unary('F2XM1', 'D9 /F0', (a) => math.exp2m1(env, a)),
@@ -314,4 +315,4 @@ const mathRows: readonly Row[] = [
   trigonometricRow('FCOS', 'D9 /FF', series.cosine, () => ONE),
 ];
 
-export const x87ArithmeticRows: readonly Row[] = [...arithmeticRows, ...comparisonRows, ...mathRows];
+export const x87ArithmeticRows = (): readonly Row[] => [...arithmeticRows(), ...comparisonRows(), ...mathRows()];

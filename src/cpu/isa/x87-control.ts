@@ -168,7 +168,7 @@ const rotate = (by: number) => (cpu: Cpu) => {
   fpu.setConditions(cpu, 0, C1);
 };
 
-export const x87ControlRows: readonly Row[] = [
+export const x87ControlRows = (): readonly Row[] => [
   row('FLDENV', 'D9 /4m', loadEnvironment),
   row('FNSTENV', 'D9 /6m', saveEnvironment),
   row('FNSAVE', 'DD /6m', saveAll),

@@ -315,15 +315,16 @@ const conditional = (name: string, encoding: string, holds: (flags: number) => b
     return undefined;
   });
 
-const conditionalRows = (['B', 'E', 'BE', 'U'] as const).flatMap((cc, digit) => {
-  const bits = [S.CF, S.ZF, S.CF | S.ZF, S.PF][digit];
-  return [
-    conditional(`FCMOV${cc}`, `DA /${digit}r`, (flags) => (flags & bits) !== 0),
-    conditional(`FCMOVN${cc}`, `DB /${digit}r`, (flags) => (flags & bits) === 0),
-  ];
-});
+const conditionalRows = (): readonly Row[] =>
+  (['B', 'E', 'BE', 'U'] as const).flatMap((cc, digit) => {
+    const bits = [S.CF, S.ZF, S.CF | S.ZF, S.PF][digit];
+    return [
+      conditional(`FCMOV${cc}`, `DA /${digit}r`, (flags) => (flags & bits) !== 0),
+      conditional(`FCMOVN${cc}`, `DB /${digit}r`, (flags) => (flags & bits) === 0),
+    ];
+  });
 
-export const x87MemoryRows: readonly Row[] = [
+export const x87MemoryRows = (): readonly Row[] => [
   load('FLD', 'D9 /0m', loadSingle, true),
   load('FLD', 'DD /0m', loadDouble, true),
   row('FLD', 'DB /5m', loadExtended),
@@ -362,5 +363,5 @@ export const x87MemoryRows: readonly Row[] = [
   row('FXCH', 'D9 /1r', exchange),
   row('FXCH', 'DD /1r', exchange),
   row('FXCH', 'DF /1r', exchange),
-  ...conditionalRows,
+  ...conditionalRows(),
 ];

@@ -4,4 +4,4 @@ import { x87ArithmeticRows } from './x87-arithmetic.ts';
 import { x87ControlRows } from './x87-control.ts';
 import { x87MemoryRows } from './x87-memory.ts';
 
-export const x87Rows: readonly Row[] = [...x87MemoryRows, ...x87ArithmeticRows, ...x87ControlRows];
+export const x87Rows = (): readonly Row[] => [...x87MemoryRows(), ...x87ArithmeticRows(), ...x87ControlRows()];

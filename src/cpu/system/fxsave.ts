@@ -177,6 +177,9 @@ export const fxsaveRows: readonly Row[] = [
   routine('FXRSTOR', 'NP 0F AE /1m', '', {}, fxrstor),
   routine('XSAVE', 'NP 0F AE /4m', '', {}, xsave),
   routine('XRSTOR', 'NP 0F AE /5m', '', {}, xrstor),
+];
+
+export const xcrRows: readonly Row[] = [
   routine('XGETBV', 'NP 0F 01 /D0', '', {}, (cpu) => {
     xcrIndex(cpu);
     if (cpu.get32(S.gpr(S.RCX)) !== 0) throw fault(GP, 0);

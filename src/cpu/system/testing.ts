@@ -2,8 +2,7 @@
 
 import { Cpu } from '../cpu.ts';
 import { CodeCache } from '../decode/cache.ts';
-import { buildInterpreter } from '../interpret/build.ts';
-import { createInterpreter } from '../interpret/instance.ts';
+import { createInterpreter, type InterpreterModules, interpreterModules } from '../interpret/instance.ts';
 import type { CpuModel, PhysicalMemory, TrapOwner, TrapSink } from '../ports.ts';
 import * as S from '../state.ts';
 
@@ -45,7 +44,7 @@ export interface Settings {
   readonly hotThreshold?: number;
 }
 
-let prebuilt: Uint8Array<ArrayBuffer> | undefined;
+let prebuilt: InterpreterModules | undefined;
 
 export class Bench {
   readonly memory = new WebAssembly.Memory({ initial: Math.ceil((CPU_BASE + S.CPU_BLOCK) / 0x1_0000) });
@@ -87,7 +86,7 @@ export class Bench {
       unknownInstruction: () => log.push('unknown'),
     };
     const code = new CodeCache(memory, CODE_BASE, settings.codeBytes ?? CODE_BYTES, { forcedEmulation: false });
-    prebuilt ??= buildInterpreter();
+    prebuilt ??= interpreterModules();
     const interpreter = createInterpreter(memory, prebuilt);
     code.translateWith(interpreter.compiler);
     this.cpu = new Cpu(

@@ -21,7 +21,7 @@ import {
 } from '../interpret/semantics.ts';
 import * as status from '../interpret/status.ts';
 import { type OperandSpec, widthBits } from '../isa/encoding.ts';
-import { instructionPlan, type Variant, variantNumber } from '../isa/plan.ts';
+import { type Variant, variantOf } from '../isa/plan.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Label, type Val } from '../wasm/function.ts';
@@ -144,8 +144,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.staged = false;
     this.base = this.f.nesting;
     this.checked = undefined;
-    const plan = instructionPlan();
-    this.variant = plan.variants[variantNumber(plan, d.parsed, d.operandSize, d.memory !== undefined)]!;
+    this.variant = variantOf(d.parsed, d.operandSize, d.memory !== undefined);
     this.width = operationWidth(this.variant);
   }
 

@@ -3,11 +3,13 @@
  * the common one and passes two operations, so VCPUOP_initialise, whose dummy check the change of 2024 moved, cannot be reached there, and
  * neither can the registration of areas by physical address.
  */
+
 import { resultName } from '../../abi/xen/errno.ts';
 import { encode, type Type } from '../../abi/xen/struct.ts';
 import * as v from '../../abi/xen/vcpu.ts';
 import { vcpu_hvm_x86_64 } from '../../abi/xen/vcpu-hvm-context.ts';
 import { __HYPERVISOR_vcpu_op } from '../../abi/xen/xen.ts';
+import type { InterpreterModules } from '../../xen/index.ts';
 import { HypercallContext, Rules, type Version, XenMachine } from '../../xen/index.ts';
 import { operationName } from '../trace/names.ts';
 
@@ -72,7 +74,7 @@ const ON_SELF: ReadonlySet<number> = new Set([v.VCPUOP_set_singleshot_timer, v.V
 class Caller {
   private readonly machine: XenMachine;
 
-  constructor(vcpuOps: 'x86' | 'arm', xen: Version, interpreter: Uint8Array<ArrayBuffer> | undefined) {
+  constructor(vcpuOps: 'x86' | 'arm', xen: Version, interpreter: InterpreterModules | undefined) {
     this.machine = new XenMachine({
       type: 'pvh',
       maxVcpus: VCPUS,
@@ -102,7 +104,7 @@ class Caller {
 
 export interface ArmFilterOptions {
   readonly xen?: Version;
-  readonly interpreter?: Uint8Array<ArrayBuffer> | undefined;
+  readonly interpreter?: InterpreterModules | undefined;
 }
 
 /** One row for each operation of the header and one for a number that none has. */

@@ -2,7 +2,7 @@
  * An experiment is data: a question, the runs of guests that answer it, and how their records become a table.
  * `runExperiment` in `run.ts` does the running. Nothing here depends on the day: the same images give the same bytes.
  */
-import type { RuleName, SchedulerOptions, Version } from '../../xen/index.ts';
+import type { InterpreterModules, RuleName, SchedulerOptions, Version } from '../../xen/index.ts';
 import type { AccessCount } from './access-counts.ts';
 import type { BringUp } from './bring-up-meter.ts';
 
@@ -67,7 +67,7 @@ export interface ExperimentResult {
 export interface Surroundings {
   /** The image of a guest by name. */
   image(name: string): Uint8Array;
-  readonly interpreter?: Uint8Array<ArrayBuffer>;
+  readonly interpreter?: InterpreterModules;
   /** Slice lengths, to show that results do not depend on them. */
   readonly schedule?: Partial<SchedulerOptions>;
 }

@@ -1,4 +1,5 @@
 /** One guest in a machine of its own: an image and options go in, its console and the reason of its end come out. The library's front door. */
+
 import {
   BadInput,
   buildHvm,
@@ -12,6 +13,7 @@ import {
   ramBytes,
   type Services,
 } from '../../toolstack/index.ts';
+import type { InterpreterModules } from '../../xen/index.ts';
 import {
   type AreaAccess,
   Control,
@@ -53,8 +55,8 @@ export interface MachineOptions {
   readonly vcpuOps?: 'x86' | 'arm';
   /** How vCPUs take turns. */
   readonly schedule?: Partial<SchedulerOptions>;
-  /** The interpreter's WebAssembly module when it was built ahead (dist/interpreter.wasm); saves some ten milliseconds. */
-  readonly interpreter?: Uint8Array<ArrayBuffer>;
+  /** The interpreter's modules, which machines can share (`interpreterModules()` of xenolith/cpu); without them each builds its own. */
+  readonly interpreter?: InterpreterModules;
   /** Unpacks kernels that are compressed otherwise than the project can by itself. */
   readonly decompress?: Decompress;
   /** Bytes the guest wrote to its console, when they arrive. */

@@ -56,6 +56,8 @@ export class GuestMemory implements PhysicalMemory {
   private nextFrame: Frame;
   private readonly freeFrames: Frame[] = [];
   private readonly low: Uint32Array;
+  /** Nothing was ever mapped from this guest frame on. */
+  private lowEnd = 0;
   private readonly high = new Map<number, number>();
 
   constructor(layout: MemoryLayout) {
@@ -106,8 +108,14 @@ export class GuestMemory implements PhysicalMemory {
   mapFresh(gfn: Gfn, count: number): boolean {
     const end = gfn + count;
     if (end > this.low.length || this.nextFrame + count > this.lastFrame) return false;
-    for (let at: number = gfn; at < end; at++) if (this.low[at] !== 0) return false;
-    for (let at: number = gfn; at < end; at++) this.low[at] = this.nextFrame++;
+    const { low } = this;
+    const used = Math.min(end, this.lowEnd);
+    for (let at: number = gfn; at < used; at++) if (low[at] !== 0) return false;
+    // All of a guest's memory comes through here when it starts.
+    let frame = this.nextFrame;
+    for (let at: number = gfn; at < end; at++) low[at] = frame++;
+    this.nextFrame = frame;
+    this.lowEnd = Math.max(this.lowEnd, end);
     this.onRemap();
     return true;
   }
@@ -115,8 +123,10 @@ export class GuestMemory implements PhysicalMemory {
   /** Maps a guest frame; what was there before is forgotten, not freed. */
   map(gfn: Gfn, frame: Frame, options: { writable: boolean } = { writable: true }): void {
     const entry = options.writable ? frame : (frame | READ_ONLY) >>> 0;
-    if (gfn < this.low.length) this.low[gfn] = entry;
-    else this.high.set(gfn, entry);
+    if (gfn < this.low.length) {
+      this.low[gfn] = entry;
+      this.lowEnd = Math.max(this.lowEnd, gfn + 1);
+    } else this.high.set(gfn, entry);
     this.onRemap();
   }
 

@@ -5,7 +5,7 @@
 import { gfn } from '../../../src/base/int.ts';
 import { Cpu } from '../../../src/cpu/cpu.ts';
 import { CodeCache } from '../../../src/cpu/decode/cache.ts';
-import { createInterpreter } from '../../../src/cpu/interpret/instance.ts';
+import { createInterpreter, type InterpreterModules } from '../../../src/cpu/interpret/instance.ts';
 import * as S from '../../../src/cpu/state.ts';
 import { GuestMemory } from '../../../src/machine/memory/guest-memory.ts';
 
@@ -84,14 +84,14 @@ const descriptor = (base: number, limit: number, attr: number): bigint =>
   (BigInt((attr >>> 12) & 15) << 52n) |
   (BigInt(base >>> 24) << 56n);
 
-/** One of the two: a processor with memory of its own. `prebuilt` is the interpreter's module. */
+/** One of the two: a processor with memory of its own. `prebuilt`: the interpreter. */
 export class Side {
   readonly cpu: Cpu;
   readonly memory: GuestMemory;
   readonly code: CodeCache;
   stopped = false;
 
-  constructor(setting: Setting, translate: boolean, prebuilt: Uint8Array<ArrayBuffer>) {
+  constructor(setting: Setting, translate: boolean, prebuilt: InterpreterModules) {
     const memory = new GuestMemory({ cpuBytes: S.CPU_BLOCK, codeBytes: setting.codeBytes, frames: FRAMES });
     for (let i = 0; i < FRAMES; i++) memory.map(gfn(i), memory.allocatePage());
     this.memory = memory;

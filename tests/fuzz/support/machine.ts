@@ -1,10 +1,10 @@
 /** A small machine whose own memory is watched: what a guest may not reach must be the same after a run as before. */
 import assert from 'node:assert/strict';
 import { STATE } from '../../../src/cpu/index.ts';
-import { buildInterpreter } from '../../../src/cpu/interpret/build.ts';
+import { type InterpreterModules, interpreterModules } from '../../../src/cpu/interpret/instance.ts';
 import { Control, type MachineConfig, type Stop } from '../../../src/xen/index.ts';
 
-let interpreter: Uint8Array<ArrayBuffer> | undefined;
+let interpreter: InterpreterModules | undefined;
 
 const PAGE = 4096;
 /** Bytes in front of the state blocks. */
@@ -14,7 +14,7 @@ export const MIB = 1024 * 1024;
 
 /** A machine with `bytes` of RAM from address 0 and two vCPUs, the second never started by the tool stack. */
 export function smallMachine(bytes: number, more: Partial<MachineConfig> = {}): Control {
-  interpreter ??= buildInterpreter();
+  interpreter ??= interpreterModules();
   const control = new Control({
     type: 'hvm',
     maxVcpus: 2,

@@ -1,12 +1,12 @@
 /** One run of random code as the kernel and the user of a PV guest, with hypercalls of every quality in between. */
 import assert from 'node:assert/strict';
 import { STATE as S } from '../../../src/cpu/index.ts';
-import { buildInterpreter } from '../../../src/cpu/interpret/build.ts';
+import { type InterpreterModules, interpreterModules } from '../../../src/cpu/interpret/instance.ts';
 import { ABSENT, CODE, HANDLER, PvBench, READ_ONLY, TABLE, USER_CODE } from '../../../src/xen/pv/testing.ts';
 import type { Random } from '../../conformance/support/random.ts';
 import { interesting, randomCode } from './random-code.ts';
 
-let interpreter: Uint8Array<ArrayBuffer> | undefined;
+let interpreter: InterpreterModules | undefined;
 
 const ROUNDS = 6;
 const CODE_BYTES = 1024;
@@ -81,7 +81,7 @@ function round(random: Random, bench: PvBench): void {
 }
 
 export function fuzzCase(random: Random): string {
-  interpreter ??= buildInterpreter();
+  interpreter ??= interpreterModules();
   const width = random.pick([64, 32] as const);
   const engine = random.pick(['interpret', 'interpret', 'translate'] as const);
   const bench = new PvBench(width, { engine, interpreter }).start();
