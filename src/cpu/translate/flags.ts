@@ -199,7 +199,7 @@ export class LazyFlags {
   /** What set the flags goes to FLAG_BEFORE, unless that was INC or DEC whose carry is from there. */
   private keepBefore(): void {
     const { f, cpu } = this;
-    this.fetch();
+    this.recall();
     f.if(f.op('i32.eqz', isPending(f, this.kind)), () => {
       f.store('i32.store', cpu, this.kind, S.FLAG_BEFORE);
       f.store('i64.store', cpu, this.a, S.FLAG_BEFORE_RESULT);
@@ -208,7 +208,7 @@ export class LazyFlags {
   }
 
   /** Takes the flags from the state block, if they are there. */
-  private fetch(): void {
+  private recall(): void {
     const { f, cpu } = this;
     const take = (): void => {
       f.assign(this.kind, f.load('i32.load', cpu, S.FLAG_KIND));
@@ -250,7 +250,7 @@ export class LazyFlags {
 
   private compute(): void {
     const { f, cpu } = this;
-    if (this.known.kind === undefined) this.fetch();
+    if (this.known.kind === undefined) this.recall();
     f.ifRarely(this.kind, () => {
       f.call(this.settle, [cpu, this.kind, this.a, this.b]);
       f.assign(this.a, f.load('i64.load', cpu, S.FLAG_RESULT));
