@@ -191,20 +191,20 @@ export abstract class Emitter implements Semantics {
     return r;
   }
 
-  private logic(op: 'i64.and' | 'i64.or' | 'i64.xor', a: Val, b: Val): Val {
-    const r = this.f.op(op, a, b);
+  private logic(name: 'and' | 'or' | 'xor', a: Val, b: Val): Val {
+    const r = this.width === 32 ? arithmetic(this, name, a, b) : this.f.op(`i64.${name}`, a, b);
     this.flagsOf(LOGIC, r, c64(0n));
     return r;
   }
 
   and(a: Val, b: Val): Val {
-    return this.logic('i64.and', a, b);
+    return this.logic('and', a, b);
   }
   or(a: Val, b: Val): Val {
-    return this.logic('i64.or', a, b);
+    return this.logic('or', a, b);
   }
   xor(a: Val, b: Val): Val {
-    return this.logic('i64.xor', a, b);
+    return this.logic('xor', a, b);
   }
 
   inc(a: Val): Val {

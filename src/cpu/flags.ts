@@ -48,13 +48,19 @@ export const differenceBits = (s: Semantics, a: Val, b: Val, r: Val, borrow: Val
   return f.op('i32.or', f.op('i32.or', borrow, auxiliary(s, a, b, r)), of);
 };
 
-/** add, sub, mul or shl at the operation width; the result is zero-extended. */
-export const arithmetic = (s: Semantics, name: 'add' | 'sub' | 'mul' | 'shl', a: Val, b: Val): Val => {
+/** A 32-bit operation on 64-bit values; the result is zero-extended. Compilers know that it is, so no mask is needed. */
+export const narrowly = ({ f }: Semantics, name: Op, a: Val, b: Val): Val =>
+  f.op('i64.extend_i32_u', f.op(name, f.op('i32.wrap_i64', a), f.op('i32.wrap_i64', b)));
+
+/** An operation at the operation width; the result is zero-extended. */
+export const arithmetic = (
+  s: Semantics,
+  name: 'add' | 'sub' | 'mul' | 'shl' | 'and' | 'or' | 'xor',
+  a: Val,
+  b: Val,
+): Val => {
   const { f, width } = s;
-  if (width !== 32) return s.zx(width, f.op(`i64.${name}`, a, b));
-  // In 32 bits no mask is needed.
-  const low = (v: Val): Val => f.op('i32.wrap_i64', v);
-  return f.op('i64.extend_i32_u', f.op(`i32.${name}`, low(a), low(b)));
+  return width === 32 ? narrowly(s, `i32.${name}`, a, b) : s.zx(width, f.op(`i64.${name}`, a, b));
 };
 
 /** Compares at the operation width: as 32-bit numbers when it is 32 bits, else as 64-bit numbers. */

@@ -27,7 +27,7 @@ export const tableEntry = (
   const entry = f.op('i32.add', cpu, slot);
   const tag = f.op('i64.or', f.op('i64.and', linear, c64(~0xfffn)), f.op('i64.extend_i32_u', mode));
   const found = f.load('i64.load', entry, S.CODE_TLB);
-  f.if(f.op('i64.ne', found, tag), () => {
+  f.ifRarely(f.op('i64.ne', found, tag), () => {
     if (confirm === undefined) unknown();
     else {
       const stale = f.op('i64.eq', found, f.op('i64.or', tag, c64(S.CODE_STALE)));

@@ -167,7 +167,7 @@ const writeLoop = (
   // A region leaves flags to whoever looks: the next region does not.
   const settleFlags = () => {
     const kind = f.load('i32.load', cpu, S.FLAG_KIND);
-    f.if(kind, () => {
+    f.ifRarely(kind, () => {
       f.call(flags, [cpu, kind, f.load('i64.load', cpu, S.FLAG_RESULT), f.load('i64.load', cpu, S.FLAG_OPERAND)]);
       f.store('i32.store', cpu, c32(0), S.FLAG_KIND);
     });
@@ -242,7 +242,7 @@ const writeLoop = (
       f.br(again);
     });
     f.store('i64.store', cpu, ip, S.RIP);
-    f.if(f.op('i32.eqz', budget), () => f.return(c32(status.EXIT_BUDGET)));
+    f.ifRarely(f.op('i32.eqz', budget), () => f.return(c32(status.EXIT_BUDGET)));
     f.assign(budget, f.op('i32.sub', budget, c32(1)));
     f.store('i32.store', cpu, budget, S.BUDGET);
     f.store('i32.store', cpu, rec, S.RECORD);
@@ -253,7 +253,7 @@ const writeLoop = (
       f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
       f.br(again);
     });
-    f.if(f.op('i32.ge_u', st, c32(status.FAULT)), () => {
+    f.ifRarely(f.op('i32.ge_u', st, c32(status.FAULT)), () => {
       f.if(f.op('i32.eq', st, c32(status.FAULT)), () => deliverFault(again));
       f.return(st);
     });
@@ -275,7 +275,7 @@ const writeLoop = (
           },
         ),
     );
-    f.if(f.op('i32.and', st, c32(status.LEAVE)), () => {
+    f.ifRarely(f.op('i32.and', st, c32(status.LEAVE)), () => {
       f.store('i64.store', cpu, ip, S.RIP);
       f.return(c32(status.EXIT_LEAVE));
     });

@@ -168,7 +168,7 @@ export class InterpreterSemantics extends Emitter {
   }
 
   faultRecorded(condition: Val): void {
-    this.f.if(condition, () => this.stop());
+    this.f.ifRarely(condition, () => this.stop());
   }
 
   /** Ends the instruction with the fault that is recorded. */
@@ -216,7 +216,7 @@ export class InterpreterSemantics extends Emitter {
 
   segmentCheck(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
     const segmented = this.f.op('i32.and', this.field8(R.R_FLAGS), c32(R.RECORD_SEGMENTED));
-    this.f.if(segmented, () => this.checkSegment(segment, offset, bytes, write));
+    this.f.ifRarely(segmented, () => this.checkSegment(segment, offset, bytes, write));
   }
 
   protected checkSegment(segment: Val | number, offset: Val, bytes: number, write: boolean): void {
@@ -245,7 +245,7 @@ export class InterpreterSemantics extends Emitter {
     const { entry, distance, tag } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
     // The unlikely case first, and the address from what is there anyway: that is how the compiler makes the best of it.
     const miss = f.op('i64.gt_u', distance, c64(4096 - bytes));
-    return f.either(
+    return f.eitherRarely(
       miss,
       () => {
         this.setState64(S.SLOW_LINEAR, f.op('i64.add', distance, tag));
@@ -289,7 +289,7 @@ export class InterpreterSemantics extends Emitter {
   /** After a store: hands a staged write over. */
   committed(host: Val): void {
     const { f } = this;
-    f.if(f.op('i32.eq', host, f.op('i32.add', this.cpu, c32(S.BOUNCE))), () =>
+    f.ifRarely(f.op('i32.eq', host, f.op('i32.add', this.cpu, c32(S.BOUNCE))), () =>
       this.statusFrom(f.call(this.imports.commit, [this.cpu], I32)),
     );
   }
@@ -328,7 +328,6 @@ export class InterpreterSemantics extends Emitter {
   protected stackOffset(rsp: Val, distance: Val, mask: Val): Val {
     return this.f.op('i64.and', this.f.op('i64.add', rsp, distance), mask);
   }
-
   protected setStackPointer(rsp: Val, offset: Val, mask: Val): void {
     const { f } = this;
     const kept = f.op('i64.and', rsp, f.op('i64.xor', mask, c64(-1n)));

@@ -147,7 +147,7 @@ export class FloatEmitter {
 
   private setInexact(mxcsr: Val, inexact: () => Val): void {
     const { f } = this.s;
-    f.if(f.op('i32.eqz', f.op('i32.and', mxcsr, c32(PE))), () => {
+    f.ifRarely(f.op('i32.eqz', f.op('i32.and', mxcsr, c32(PE))), () => {
       f.if(inexact(), () => this.s.setState32(S.MXCSR, f.op('i32.or', mxcsr, c32(PE))));
     });
   }
@@ -244,7 +244,7 @@ export class FloatEmitter {
     // Four inexactness tests of products cost more code than they are worth: packed singles wait for the sticky flag.
     const sticky = this.shape === op.PS && kind > op.SUB;
     const leave = f.op('i32.or', this.any(bad), this.unusual(m, sticky));
-    return f.either(
+    return f.eitherRarely(
       leave,
       () => this.slow(kind, a, b),
       () => {
@@ -260,7 +260,7 @@ export class FloatEmitter {
     const { f } = this.s;
     const bad = this.or(this.or(this.nan(a), this.nan(b)), this.or(this.denormal(a), this.denormal(b)));
     const leave = f.op('i32.or', this.any(bad), this.unusual(this.mxcsr(), false));
-    return f.either(
+    return f.eitherRarely(
       leave,
       () => this.slow(kind, a, b),
       () => {
@@ -279,7 +279,7 @@ export class FloatEmitter {
     const code = f.op('i32.and', f.op('i32.wrap_i64', imm), c32(7));
     const bad = this.or(this.or(this.nan(a), this.nan(b)), this.or(this.denormal(a), this.denormal(b)));
     const leave = f.op('i32.or', this.any(bad), this.unusual(this.mxcsr(), false));
-    return f.either(
+    return f.eitherRarely(
       leave,
       () => this.slow(op.CMP, a, b, code),
       () => {
@@ -313,7 +313,7 @@ export class FloatEmitter {
   order(kind: number, a: Val, b: Val): void {
     const { f } = this.s;
     const bad = this.or(this.or(this.nan(a), this.nan(b)), this.or(this.denormal(a), this.denormal(b)));
-    const flags = f.either(
+    const flags = f.eitherRarely(
       bad,
       () => f.op('i32.wrap_i64', this.slow(kind, a, b, c32(0), I64)),
       () => {
@@ -337,7 +337,7 @@ export class FloatEmitter {
     const leave = f.op('i32.or', f.op('i32.or', f.op('i32.eqz', fits), this.denormal(b)), this.unusual(m, false));
     const kind =
       bits === 32 ? (truncate ? op.TO_I32_TRUNCATED : op.TO_I32) : truncate ? op.TO_I64_TRUNCATED : op.TO_I64;
-    return f.either(
+    return f.eitherRarely(
       leave,
       () => {
         const wide = this.slow(kind, undefined, b, c32(0), I64);

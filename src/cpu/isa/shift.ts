@@ -1,5 +1,5 @@
 /** Shifts and rotates, with the flags of each count (keys `sdm:SAL`, `sdm:RCL`, `sdm:SHLD`). */
-import type { FlagOperation } from '../flags.ts';
+import { type FlagOperation, narrowly } from '../flags.ts';
 import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Val } from '../wasm/function.ts';
@@ -22,27 +22,32 @@ const xor = (s: Semantics, a: Val, b: Val): Val => s.f.op('i32.xor', a, b);
 const shl: Shift = (s, v, count) => {
   const { f, width } = s;
   const wide = f.op('i64.shl', v, count);
-  const result = s.zx(width, wide);
+  const result = width === 32 ? narrowly(s, 'i32.shl', v, count) : s.zx(width, wide);
   const cf = width === 64 ? bit(s, v, f.op('i64.sub', c64(64n), count)) : bit(s, wide, c64(width));
   return { result, cf, of: xor(s, top(s, result), cf) };
 };
 
 const shr: Shift = (s, v, count) => {
-  const { f } = s;
-  return { result: f.op('i64.shr_u', v, count), cf: bit(s, v, f.op('i64.sub', count, c64(1n))), of: top(s, v) };
+  const { f, width } = s;
+  const result = width === 32 ? narrowly(s, 'i32.shr_u', v, count) : f.op('i64.shr_u', v, count);
+  return { result, cf: bit(s, v, f.op('i64.sub', count, c64(1n))), of: top(s, v) };
 };
 
 const sar: Shift = (s, v, count) => {
   const { f, width } = s;
   const signed = s.sx(width, v);
   const cf = f.op('i32.and', f.op('i32.wrap_i64', f.op('i64.shr_s', signed, f.op('i64.sub', count, c64(1n)))), c32(1));
-  return { result: s.zx(width, f.op('i64.shr_s', signed, count)), cf, of: c32(0) };
+  const result = width === 32 ? narrowly(s, 'i32.shr_s', v, count) : s.zx(width, f.op('i64.shr_s', signed, count));
+  return { result, cf, of: c32(0) };
 };
 
 /** Rotation of `width` bits left by a count below the width. */
 const rotate = (s: Semantics, v: Val, count: Val, left: boolean): Val => {
   const { f, width } = s;
   if (width === 64) return f.op(left ? 'i64.rotl' : 'i64.rotr', v, count);
+  if (width === 32) {
+    return narrowly(s, left ? 'i32.rotl' : 'i32.rotr', v, count);
+  }
   const by = f.op('i64.and', count, c64(width - 1));
   const other = f.op('i64.sub', c64(width), by);
   const [a, b] = left ? [by, other] : [other, by];

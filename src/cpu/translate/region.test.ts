@@ -130,3 +130,20 @@ test('region: the stack may cross pages, at once and by and by', () => {
   ];
   agree(code, many(500, 17), (b) => b.cpu.setGpr(S.RCX, 1000n));
 });
+
+test('region: pointers of nested loops walk over pages, alone and side by side', () => {
+  // outer: mov ebx, 3; inner: mov eax, [esi]; add [edi+2], eax; mov edx, [esi+ecx]; add eax, edx; mov [esi], eax; add esi, 1021;
+  // sub edi, 509; dec ebx; jnz inner; sub esi, 3000; dec ecx; jnz outer
+  const code = [
+    ...[0xbb, 3, 0, 0, 0, 0x8b, 0x06, 0x01, 0x47, 0x02, 0x8b, 0x14, 0x0e, 0x01, 0xd0, 0x89, 0x06],
+    ...[0x81, 0xc6, 0xfd, 0x03, 0, 0, 0x81, 0xef, 0xfd, 0x01, 0, 0, 0x4b, 0x75, 0xe5],
+    ...[0x81, 0xee, 0xb8, 0x0b, 0, 0, 0x49, 0x75, 0xd7],
+  ];
+  const { cpu } = agree(code, many(100, 13), (b) => {
+    b.cpu.setGpr(S.RCX, 40n);
+    b.cpu.setGpr(S.RSI, 0x2_0000n);
+    b.cpu.setGpr(S.RDI, 0x4_0000n);
+    for (let i = 0; i < 0x8000; i += 4) b.write32(0x2_0000 + i, Math.imul(i, 0x9e37_79b1));
+  });
+  assert.equal(cpu.gpr(S.RCX), 0n);
+});

@@ -6,6 +6,8 @@
  * longest way from there to the next such place. What does not fit is left to the interpreter, so a slice ends at exactly the
  * instruction asked for.
  */
+
+import type { Decoded } from '../decode/decoder.ts';
 import { HELPERS } from '../helpers.ts';
 import type { Imports } from '../interpret/semantics.ts';
 import * as status from '../interpret/status.ts';
@@ -105,9 +107,24 @@ class RegionWriter {
     return last.row.name === 'RET' ? this.returns : this.indirectJumps && jumpsAnywhere(last);
   }
 
+  /** Tells which accesses are in which loop. */
+  private declareLoops(): void {
+    const { around, outermost } = this.shape;
+    const byHead = new Map<number, Decoded[]>();
+    this.blocks.forEach(({ instructions }, i) => {
+      const head = around[i + 1];
+      if (head === DISPATCHER) return;
+      const found = byHead.get(head);
+      if (found === undefined) byHead.set(head, [...instructions]);
+      else found.push(...instructions);
+    });
+    for (const [head, instructions] of byHead) this.s.pages.declare(head, outermost[head], instructions);
+  }
+
   /** Writes the function; the offsets where it can be entered. */
   write(): readonly number[] {
     const { f, s } = this;
+    this.declareLoops();
     s.frame(() => {
       this.tree(DISPATCHER);
       f.unreachable();
@@ -207,6 +224,7 @@ class RegionWriter {
       const { offset } = this.blocks[to - 1];
       f.ifRarely(f.op('i32.lt_u', s.budget, c32(this.need(to))), () => s.exit(c64(offset), status.INTERPRET));
     }
+    if (shape.outermost[to] === to && shape.outermost[from] !== to) s.pages.enterNest(to);
     if (shape.isLoop[to] || shape.isMerge[to]) {
       s.flags.pass(this.flagsAt(to));
       this.arriving[to] = this.arriving[to]?.merge(f.known) ?? f.known;
@@ -349,6 +367,7 @@ class RegionWriter {
     f.assign(s.budget, f.op('i32.sub', s.budget, c32(count)));
     f.release();
     let at = block.offset;
+    s.pages.within(this.shape.around[node]);
     block.instructions.forEach((d, i) => {
       s.begin(d, at, count - 1 - i, flagsDie(block.instructions, i + 1));
       d.row.mean!(s, ...d.parsed.operands.map((o) => s.operand(o)));

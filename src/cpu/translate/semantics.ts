@@ -28,6 +28,7 @@ import { c32, c64, type Label, type Val } from '../wasm/function.ts';
 import { I32, I64 } from '../wasm/opcodes.ts';
 import type { RegionBody } from './body.ts';
 import { LazyFlags } from './flags.ts';
+import { type RememberedPage, RememberedPages } from './pages.ts';
 import { Registers } from './registers.ts';
 
 const MASKS = { 16: 0xffffn, 32: 0xffff_ffffn, 64: -1n } as const;
@@ -55,10 +56,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
   private readonly mode: number;
   private readonly flow: RegionFlow;
   private readonly tlb: Val;
-  /** The page of the stack that was met last, when it can be read and written: linear address, host address, and where in it accesses may begin. */
-  private readonly stackPage: Val;
-  private readonly stackAt: Val;
-  private readonly stackSpan: Val;
+  readonly pages: RememberedPages;
   private readonly exitOffset: Val;
   /** Where the region ends: with flags that are in locals, and with those that the state block has. */
   private exitLabel: Label = 0;
@@ -87,9 +85,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.budget = f.variable(I32);
     this.pageIp = f.variable(I64);
     this.tlb = f.variable(I32);
-    this.stackPage = f.variable(I64);
-    this.stackAt = f.variable(I32);
-    this.stackSpan = f.variable(I64);
+    this.pages = new RememberedPages(f, this.code64);
     this.exitOffset = f.variable(I64);
     this.registers = new Registers(f, this.cpu, (mode & S.MODE_SIZE) !== S.MODE_64);
     this.flags = new LazyFlags(f, this, this.cpu, imports.flags!);
@@ -130,8 +126,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     f.reachable = true;
     f.assign(this.budget, f.load('i32.load', cpu, S.BUDGET));
     f.assign(this.tlb, f.load('i32.load', cpu, S.TLB));
-    // Outside 64-bit code no address is as large.
-    if (!this.code64) f.assign(this.stackPage, c64(1n << 40n));
+    this.pages.enter();
   }
 
   /** Begins one instruction; `unseen`: nobody looks at the flags behind it. */
@@ -206,33 +201,28 @@ export class TranslatorSemantics extends InterpreterSemantics {
   /** Host address of plain memory that the TLB knows. */
   override host(linear: Val, bytes: number, kind: 'read' | 'write' | 'update', stack = false): Val {
     const { f } = this;
-    const memory = this.insn.memory;
-    if (bytes <= 8 && (stack || (memory?.base === S.RSP && memory.index < 0))) return this.onStack(linear, bytes, kind);
+    const page = this.pages.of(this.insn, bytes, stack);
+    if (page !== undefined) return this.nearby(page, linear, bytes, kind);
     const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
     f.ifRarely(f.op('i64.gt_u', distance, c64(4096 - bytes)), () => this.interpret());
     return f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance));
   }
-  /** The same for the stack, whose page is remembered: most accesses are near each other. */
-  private onStack(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
-    const { f, code64 } = this;
-    const distance = f.op('i64.sub', linear, this.stackPage);
-    const far = code64 ? f.op('i64.ge_u', distance, this.stackSpan) : f.op('i64.gt_u', distance, c64(4096 - bytes));
+  /** The same, after a look at the page that was met last. */
+  private nearby(page: RememberedPage, linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
+    const { f, pages } = this;
+    const distance = f.op('i64.sub', linear, page.linear);
     const own = kind === 'read' ? S.TLB_READ : S.TLB_WRITE;
     return f.eitherRarely(
-      far,
+      pages.isFar(page, distance, bytes),
       () => {
         const found = this.lookUp(linear, own);
         f.ifRarely(f.op('i64.gt_u', found.distance, c64(4096 - bytes)), () => this.interpret());
         const host = f.load('i32.load', found.entry, S.TLB_HOST);
         const other = f.load('i64.load', found.entry, S.TLB_READ + S.TLB_WRITE - own);
-        f.if(f.op('i64.eq', other, found.tag), () => {
-          f.assign(this.stackPage, found.tag);
-          f.assign(this.stackAt, host);
-          if (code64) f.assign(this.stackSpan, c64(4096 - 7));
-        });
+        f.if(f.op('i64.eq', other, found.tag), () => pages.remember(page, found.tag, host));
         return f.op('i32.add', host, f.op('i32.wrap_i64', found.distance));
       },
-      () => f.op('i32.add', this.stackAt, f.op('i32.wrap_i64', distance)),
+      () => f.op('i32.add', page.host, f.op('i32.wrap_i64', distance)),
       I32,
     );
   }

@@ -29,6 +29,8 @@ export interface Structure {
   readonly inner: readonly (readonly number[])[];
   /** By node: head of the innermost loop around it; 0 is none but the dispatcher's. */
   readonly around: readonly number[];
+  /** By node: head of the outermost one. */
+  readonly outermost: readonly number[];
 }
 
 const reversePostorder = (edges: readonly (readonly number[])[]): number[] => {
@@ -122,6 +124,7 @@ export const structure = (graph: Graph): Structure => {
 interface Loops {
   readonly inner: number[][];
   readonly around: number[];
+  readonly outermost: number[];
 }
 
 /** Adds edges to the heads of all loops: from the head of the loop around it, or from the dispatcher. Returns them by origin. */
@@ -130,6 +133,7 @@ const enterLoops = (edges: number[][], sequence: readonly number[], order: reado
   for (const from of sequence) for (const to of edges[from]) before[to].push(from);
   // Loops in the order of their heads, outer ones first: the last to claim a node is the innermost around it.
   const around = edges.map(() => 0);
+  const outermost = edges.map(() => 0);
   const inner: number[][] = edges.map(() => []);
   for (const head of sequence) {
     if (head === 0) continue;
@@ -142,18 +146,21 @@ const enterLoops = (edges: number[][], sequence: readonly number[], order: reado
       body.add(node);
       work.push(...before[node]);
     }
-    for (const node of body) around[node] = head;
+    for (const node of body) {
+      around[node] = head;
+      outermost[node] ||= head;
+    }
   }
   inner.forEach((heads, from) => {
     for (const head of heads) if (!edges[from].includes(head)) edges[from].push(head);
   });
   inner[0].length = 0;
-  return { inner, around };
+  return { inner, around, outermost };
 };
 
 const describe = (
   edges: readonly (readonly number[])[],
-  { inner, around }: Loops,
+  { inner, around, outermost }: Loops,
   dispatched: Structure['dispatched'],
 ): Structure => {
   const sequence = reversePostorder(edges);
@@ -172,5 +179,15 @@ const describe = (
   const isMerge = ways.map((n, node) => n > 1 || (node !== 0 && inner[node].length > 0));
   const merges: number[][] = edges.map(() => []);
   for (const node of [...sequence].reverse()) if (isMerge[node]) merges[above[node]].push(node);
-  return { order, merges, isMerge, isLoop, dispatched, entries: [...edges[0]].sort((a, b) => a - b), inner, around };
+  return {
+    order,
+    merges,
+    isMerge,
+    isLoop,
+    dispatched,
+    entries: [...edges[0]].sort((a, b) => a - b),
+    inner,
+    around,
+    outermost,
+  };
 };
