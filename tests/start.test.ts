@@ -55,7 +55,7 @@ test('start: kept code that is damaged, of another program, or cannot be written
     const file = join(folder, kept(folder)[0]!);
     const good = readFileSync(file);
     const changed = Buffer.from(good);
-    changed.fill(0, good.length >> 1, (good.length >> 1) + 4096);
+    changed.fill(0, good.length >> 1, (good.length >> 1) + 3 * 4096);
     const otherMark = Buffer.concat([good.subarray(0, -27), Buffer.from('0123456789abcdef'), good.subarray(-11)]);
     for (const bytes of [changed, good.subarray(0, 1000), Buffer.alloc(0), otherMark]) {
       writeFileSync(file, bytes);
