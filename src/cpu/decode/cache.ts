@@ -118,10 +118,13 @@ export class CodeCache {
     const marks = Math.ceil(memory.buffer.byteLength / PAGE / 64) * 64;
     this.begin = begin + marks;
     this.places = new Uint32Array(size / RECORD_SIZE);
-    this.space = new CodeSpace(this.begin, size - marks, (kind, address) => {
-      this.counts.evicted++;
-      if (kind === 'table') this.dropTable(address);
-      else this.dropRecords(address);
+    this.space = new CodeSpace(this.begin, size - marks, {
+      evict: (kind, address) => {
+        this.counts.evicted++;
+        if (kind === 'table') this.dropTable(address);
+        else this.dropRecords(address);
+      },
+      inUse: (records) => this.linked(records) > BLOCK_BYTES / RECORD_SIZE / 4,
     });
     this.decoder = new Decoder(options);
     for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.freeSlots.push(slot);
@@ -390,6 +393,14 @@ export class CodeCache {
           this.recover(page, 0, PAGE);
         }
     for (const cpu of this.cpus) cpu.mem.tlb.flushCode();
+  }
+
+  /** Records of a block that a table leads to. */
+  private linked(records: number): number {
+    const first = (records - this.begin) / RECORD_SIZE;
+    let count = 0;
+    for (let i = first; i < first + BLOCK_BYTES / RECORD_SIZE; i++) if (this.places[i] !== 0) count++;
+    return count;
   }
 
   private dropRecords(block: number): void {

@@ -2,11 +2,23 @@
  * Space for decoded code in linear memory: blocks of one size, each holding a page's table or records.
  *
  * Blocks are reused in turn when all are taken, tables that were used since the last round once later. So a guest with more code
- * than fits keeps most of what it runs.
+ * than fits keeps most of what it runs. The turn goes through a part of the memory that grows when there are no blocks of records without use: a
+ * guest that overwrites its code stays in blocks that the host's caches hold.
  */
 
 /** Bytes of a block; a table fills one. */
 export const BLOCK_BYTES = 4096 * 8;
+
+/** Blocks to begin with. */
+const FIRST_BLOCKS = 64;
+
+/** What the owner of the blocks' contents has to do and to say. */
+export interface Contents {
+  /** The content makes room and is forgotten. */
+  evict(kind: 'table' | 'records', address: number): void;
+  /** A good part of the records of a block is still found by whoever executes them. */
+  inUse(records: number): boolean;
+}
 
 const FREE = 0,
   TABLE = 1,
@@ -16,7 +28,9 @@ const FREE = 0,
 export class CodeSpace {
   private readonly begin: number;
   private readonly kinds: Uint8Array;
-  private readonly evict: (kind: 'table' | 'records', address: number) => void;
+  private readonly contents: Contents;
+  /** Blocks that take part. */
+  private blocks = 0;
   private hand = 0;
   /** Block that records go to, -1 when there is none. */
   private current = -1;
@@ -26,12 +40,13 @@ export class CodeSpace {
   /** Bytes from the beginning that were ever in use since the last reset. */
   touched = 0;
 
-  /** `size` holds at least four blocks. `evict` hears what has to make room, and forgets it. */
-  constructor(begin: number, size: number, evict: (kind: 'table' | 'records', address: number) => void) {
+  /** `size` holds at least four blocks. */
+  constructor(begin: number, size: number, contents: Contents) {
     this.begin = begin;
     this.kinds = new Uint8Array(Math.floor(size / BLOCK_BYTES));
-    this.evict = evict;
+    this.contents = contents;
     if (this.kinds.length < 4) throw new RangeError('the code cache is too small');
+    this.reset();
   }
 
   /** Blocks in use. */
@@ -80,27 +95,58 @@ export class CodeSpace {
 
   reset(): void {
     this.kinds.fill(FREE);
+    this.blocks = Math.min(FIRST_BLOCKS, this.kinds.length);
     this.hand = 0;
     this.current = -1;
     this.next = this.limit = this.touched = 0;
   }
 
   private take(): number {
+    const block = this.blocks < this.kinds.length ? (this.unused() ?? this.grow()) : this.nextInTurn();
+    this.touched = Math.max(this.touched, (block + 1) * BLOCK_BYTES);
+    return block;
+  }
+
+  private nextInTurn(): number {
     for (;;) {
-      const block = this.hand;
+      const block = this.turn();
       const kind = this.kinds[block];
-      this.hand = block + 1 === this.kinds.length ? 0 : block + 1;
-      if (kind === FREE) {
-        this.touched = Math.max(this.touched, (block + 1) * BLOCK_BYTES);
-        return block;
-      }
+      if (kind === FREE) return block;
       if (kind === USED_TABLE) this.kinds[block] = TABLE;
-      else if (block !== this.current) {
-        this.evict(kind === TABLE ? 'table' : 'records', this.addressOf(block));
-        this.kinds[block] = FREE;
-        return block;
-      }
+      else if (block !== this.current) return this.empty(block);
     }
+  }
+
+  /** A block that is free, or whose records hardly anybody finds any more. */
+  private unused(): number | undefined {
+    for (let n = 0; n < this.blocks; n++) {
+      const block = this.turn();
+      const kind = this.kinds[block];
+      if (kind === FREE) return block;
+      if (kind === RECORDS && block !== this.current && !this.contents.inUse(this.addressOf(block)))
+        return this.empty(block);
+    }
+    return undefined;
+  }
+
+  /** The first of as many blocks again as there are. */
+  private grow(): number {
+    const block = this.blocks;
+    this.blocks = Math.min(block * 2, this.kinds.length);
+    this.hand = block;
+    return this.turn();
+  }
+
+  private turn(): number {
+    const block = this.hand;
+    this.hand = block + 1 >= this.blocks ? 0 : block + 1;
+    return block;
+  }
+
+  private empty(block: number): number {
+    this.contents.evict(this.kinds[block] === RECORDS ? 'records' : 'table', this.addressOf(block));
+    this.kinds[block] = FREE;
+    return block;
   }
 
   private addressOf(block: number): number {
