@@ -154,3 +154,23 @@ test('code that keeps changing is not translated each time', () => {
   assert.equal(low(bench, S.RDX), 3000);
   assert.ok(bench.cpu.code.counts.regions < 400, JSON.stringify(bench.cpu.code.counts));
 });
+
+test('regions: where a call through a register leads is told by recent arrivals, not by those of long ago', () => {
+  const made: (readonly number[])[] = [];
+  const functions = [0x8800, 0x8810, 0x8820, 0x8830];
+  const bench = machine({ hotThreshold: 40, onRegion: (code) => made.push(code.entries) }, [
+    ...new Array(20).fill([0xeb, 0x00]).flat(), // twenty places where control arrives a little less than often enough
+    ...[0x49, 0x75, 0xd5], // dec ecx; jnz to the start
+    ...[0x83, 0xc7, 0x10, 0x81, 0xe7, ...dword(0x8830)], // add edi, 10h; and edi, 8830h
+    ...callEdi,
+    ...[0x4a, 0x75, 0xf2], // dec edx; jnz to the add
+  ]);
+  for (const at of functions) bench.bytes(at, [0xc3]);
+  bench.cpu.setGpr(S.RCX, 39n);
+  bench.cpu.setGpr(S.RDX, 400n);
+  bench.cpu.setGpr(S.RDI, 0x8830n);
+  bench.cpu.run(39 * 22 + 400 * 6);
+  assert.equal(low(bench, S.RDX), 0);
+  const whole = made.filter((entries) => functions.every((at) => entries.includes(at & 0xfff)));
+  assert.equal(whole.length, 1, made.map((entries) => entries.join()).join('; '));
+});

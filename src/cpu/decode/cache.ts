@@ -168,9 +168,19 @@ export class CodeCache {
     }
     const { decoder, bytes } = this;
     const real = (mode & S.MODE_REAL) !== 0;
-    const frequent = () => this.frequent(table, this.words[place]);
+    const threshold = this.words[place];
+    const key = mode * PAGE + entry;
+    const before = page.arrivals.get(key);
+    const frequent = () => this.frequent(table, threshold, before);
     const code = discover({ decoder, bytes, host, codeSize: cpu.codeSize, real, frequent }, entry);
     if (code.blocks.length === 0) return;
+    // Where it jumps to is known from the arrivals of a second round: those of the first may be from long ago.
+    if (code.indirect && before === undefined && threshold > FREQUENT) {
+      page.arrivals.set(key, this.words.slice(table >>> 2, (table + BLOCK_BYTES) >>> 2));
+      this.words[place] = 0;
+      return;
+    }
+    page.arrivals.delete(key);
     if (this.freeSlots.length === 0 || this.regionBytes >= REGION_BYTES) this.evictRegions();
     const slot = this.freeSlots.pop()!;
     const ranges: number[] = [];
@@ -196,12 +206,18 @@ export class CodeCache {
     this.counts.regionBytes += size;
   }
 
-  /** Offsets where control arrived often enough to be worth a place in a region that jumps to who knows where; the most frequent first. */
-  private frequent(table: number, threshold: number): number[] {
+  /**
+   * Offsets where control arrived often enough to be worth a place in a region that jumps to who knows where; the most frequent first.
+   * `before`: the page's table at the beginning of the time that counts.
+   */
+  private frequent(table: number, threshold: number, before: Uint32Array | undefined): number[] {
     const found: { offset: number; count: number }[] = [];
     for (let offset = 0; offset < PAGE; offset++) {
-      const count = this.words[(table + offset * 8 + 4) >>> 2];
-      if (count >= threshold / FREQUENT && count < 0x8000_0000) found.push({ offset, count });
+      const arrivals = this.words[(table + offset * 8 + 4) >>> 2];
+      if (arrivals >= 0x8000_0000) continue;
+      const earlier = before?.[offset * 2 + 1] ?? 0;
+      const count = arrivals >= earlier ? arrivals - earlier : arrivals;
+      if (count >= threshold / FREQUENT) found.push({ offset, count });
     }
     found.sort((a, b) => b.count - a.count);
     return found.slice(0, FREQUENT).map(({ offset }) => offset);

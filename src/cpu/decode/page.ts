@@ -29,6 +29,8 @@ export class CodePage {
   readonly regions = new Set<Region>();
   /** By mode key * 4096 + offset. */
   readonly crossing = new Map<number, CrossingCode>();
+  /** Tables as they were when a place became hot that jumps to who knows where; by the same key. */
+  readonly arrivals = new Map<number, Uint32Array>();
   /** Pages whose last instruction reaches into this one. */
   readonly reachedFrom = new Set<CodePage>();
   /** Stores that missed the code on the page; when there were `patience`, all of it is dropped to make them fast. */

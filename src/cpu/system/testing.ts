@@ -5,6 +5,7 @@ import { CodeCache } from '../decode/cache.ts';
 import { createInterpreter, type InterpreterModules, interpreterModules } from '../interpret/instance.ts';
 import type { CpuModel, PhysicalMemory, TrapOwner, TrapSink } from '../ports.ts';
 import * as S from '../state.ts';
+import type { RegionCode } from '../translate/discover.ts';
 
 /** The state block, whose size may grow, is the last. */
 const FRAME_TABLE = 0x1_0000,
@@ -42,6 +43,8 @@ export interface Settings {
   readonly codeBytes?: number;
   /** Arrivals before a place is translated; 0, the default, never. */
   readonly hotThreshold?: number;
+  /** Told of each region that is made. */
+  readonly onRegion?: (code: RegionCode) => void;
 }
 
 let prebuilt: InterpreterModules | undefined;
@@ -88,7 +91,14 @@ export class Bench {
     const code = new CodeCache(memory, CODE_BASE, settings.codeBytes ?? CODE_BYTES, { forcedEmulation: false });
     prebuilt ??= interpreterModules();
     const interpreter = createInterpreter(memory, prebuilt);
-    code.translateWith(interpreter.compiler);
+    const { compile, release } = interpreter.compiler;
+    code.translateWith({
+      release,
+      compile: (slot, region, mode) => {
+        settings.onRegion?.(region);
+        return compile(slot, region, mode);
+      },
+    });
     this.cpu = new Cpu(
       0,
       CPU_BASE,
