@@ -241,6 +241,7 @@ export class Cpu {
     this.set32(S.FRAME_TABLE, this.physical.frameTable);
     this.set32(S.FRAME_COUNT, this.physical.frameTableLength);
     this.set32(S.PAGE_MARKS, this.code.marks);
+    this.set32(S.CODE_PARTS, this.code.parts);
     this.set32(S.INTERCEPTED, this.owner === undefined ? 0 : 1);
     this.set64(S.MASK16, 0xffffn);
     this.set64(S.MASK32, 0xffff_ffffn);

@@ -140,6 +140,18 @@ export const FLAG_BEFORE = 0x3f8,
   FLAG_BEFORE_RESULT = 0x380,
   FLAG_BEFORE_OPERAND = 0x388;
 
+/**
+ * The page with code that was last stored to beside its code: linear address u64, TLB set u32 (0: none), host address u32. It was walked and is
+ * dirty RAM. CODE_PARTS is where the host pages' masks of parts with code are: u64 each, bit n for 64 bytes.
+ */
+export const BESIDE_LINEAR = 0x5c0,
+  BESIDE_SET = 0x5c8,
+  BESIDE_HOST = 0x5cc,
+  CODE_PARTS = 0x5d0;
+/** Such stores that the interpreter made since they were last reported. 32-bit. */
+export const BESIDE_COUNT = 0x5d4,
+  BESIDE_MANY = 2048;
+
 /** Entries of {@link TLB_LOG} in use; more than {@link TLB_LOG_SIZE} means that some are missing. 32-bit. */
 export const TLB_LOG_COUNT = 0x3d8;
 /** TLB entries that are parts of large pages may exist. 32-bit 0/1. */

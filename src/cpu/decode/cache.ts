@@ -7,17 +7,24 @@
  * looked up by TypeScript each time, which checks both mappings.
  */
 import type { Cpu } from '../cpu.ts';
-import { REGION_SLOTS } from '../interpret/slots.ts';
 import { absentName } from '../isa/absent.ts';
 import { OP_CALL, OP_END } from '../isa/plan.ts';
 import { routine } from '../isa/row.ts';
 import * as S from '../state.ts';
 import { fault, GP, GuestFault, UD } from '../system/fault.ts';
-import { discover, type RegionCode } from '../translate/discover.ts';
+import { discover } from '../translate/discover.ts';
 import { type CodeSize, type Decoded, Decoder } from './decoder.ts';
 import { type Insn, plainInsn } from './insn.ts';
-import { CodePage, type Region, regionCovers } from './page.ts';
+import { CodePage, regionCovers } from './page.ts';
 import { R_LENGTH, R_OP, RECORD_SIZE, writeRecord } from './record.ts';
+import {
+  frequentPlaces,
+  IS_REGION,
+  MOST_FREQUENT,
+  type RegionCompiler,
+  type RegionCounts,
+  Regions,
+} from './regions.ts';
 import { BLOCK_BYTES, CodeSpace } from './space.ts';
 import { TEMPLATE_BYTES, TEMPLATE_ENDS, TEMPLATE_LENGTH, Templates } from './templates.ts';
 
@@ -26,14 +33,9 @@ const PAGE = 4096;
 const LONGEST = 15;
 /** A straight run longer than this is cut. */
 const MAX_RUN = 64;
-/** WebAssembly of live regions, in bytes of their modules; compiled, it takes some ten times that. */
-const REGION_BYTES = 8 << 20;
 /** A page is translated while it is less unsettled than this; a region that was hit by a store adds so much. */
 const UNSETTLED = 64,
   UNSETTLED_BY = 16;
-
-/** So many of a page's most frequent places become entries of a region with jumps to unknown places, if they met as large a part of its arrivals. */
-const FREQUENT = 12;
 
 const undefinedRow = routine('(undefined)', '0F 0B', '', {}, (cpu, insn) => {
   const start = cpu.get64(S.CS_BASE) + cpu.rip;
@@ -47,24 +49,11 @@ const tooLongRow = routine('(over 15 bytes)', '0F 0B', '', {}, () => {
   throw fault(GP, 0);
 });
 
-/** Makes regions; a slot is a place in the interpreter's table. */
-export interface RegionCompiler {
-  /** Compiles a region into a slot; size of the module in bytes, and offsets in the page where the region can be entered. */
-  compile(slot: number, code: RegionCode, mode: number): { readonly size: number; readonly entries: readonly number[] };
-  /** Nothing leads to a slot any more: what is in it can go. */
-  release(slot: number): void;
-}
-
 /** What happened so far. */
-export interface CodeCounts {
+export interface CodeCounts extends RegionCounts {
   /** Look-ups that ended in TypeScript, and records made. */
   lookups: number;
   records: number;
-  /** Regions made, bytes of their modules, and regions dropped: hit by a store, or to make room. */
-  regions: number;
-  regionBytes: number;
-  regionsHit: number;
-  regionsEvicted: number;
   /** Stores that hit decoded code, pages dropped because many missed it, and blocks reused. */
   hits: number;
   pagesDropped: number;
@@ -89,6 +78,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   /** Address of the MARK_* bytes, one for each page of linear memory, at the beginning of the cache's memory. */
   readonly marks: number;
+  /** Address of masks, 8 bytes for each page of linear memory, of the parts of pages that have code: {@link CodePage}. */
+  readonly parts: number;
   /** Instructions whose records lead to a routine, always or sometimes, by record. */
   private readonly insns = new Map<number, Insn>();
   private readonly cpus: Cpu[] = [];
@@ -104,21 +95,18 @@ export class CodeCache {
   /** Page and key of records that cross a page. */
   private readonly crossings = new Map<number, { readonly page: CodePage; readonly key: number }>();
   private readonly straddle = new Uint8Array(32);
-  private compiler: RegionCompiler | undefined;
-  /** Live regions, oldest first, and the bytes of their modules. */
-  private readonly regions = new Map<number, Region>();
-  private regionBytes = 0;
-  private readonly freeSlots: number[] = [];
+  private regions: Regions | undefined;
 
   constructor(memory: WebAssembly.Memory, begin: number, size: number, options: { forcedEmulation: boolean }) {
     this.view = new DataView(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.words = new Uint32Array(memory.buffer);
     this.marks = begin;
-    const marks = Math.ceil(memory.buffer.byteLength / PAGE / 64) * 64;
-    this.begin = begin + marks;
+    const pages = Math.ceil(memory.buffer.byteLength / PAGE / 64) * 64;
+    this.parts = begin + pages;
+    this.begin = this.parts + pages * 8;
     this.places = new Uint32Array(size / RECORD_SIZE);
-    this.space = new CodeSpace(this.begin, size - marks, {
+    this.space = new CodeSpace(this.begin, size - (this.begin - begin), {
       evict: (kind, address) => {
         this.counts.evicted++;
         if (kind === 'table') this.dropTable(address);
@@ -127,12 +115,11 @@ export class CodeCache {
       inUse: (records) => this.linked(records) > BLOCK_BYTES / RECORD_SIZE / 4,
     });
     this.decoder = new Decoder(options);
-    for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.freeSlots.push(slot);
   }
 
   /** Lets hot code be translated. */
   translateWith(compiler: RegionCompiler): void {
-    this.compiler = compiler;
+    this.regions = new Regions(compiler, this.words, this.counts);
   }
 
   attach(cpu: Cpu): void {
@@ -145,14 +132,15 @@ export class CodeCache {
 
   /** Regions that exist, and the bytes of their modules. */
   get live(): { readonly regions: number; readonly bytes: number; readonly blocks: number } {
-    return { regions: this.regions.size, bytes: this.regionBytes, blocks: this.space.used };
+    const { regions, space } = this;
+    return { regions: regions?.size ?? 0, bytes: regions?.bytes ?? 0, blocks: space.used };
   }
 
   // ---- translation ----
 
   /** The place at RIP is hot: translates the region that begins there, if one can. */
   translate(cpu: Cpu): void {
-    if (this.compiler === undefined) return;
+    if (this.regions === undefined) return;
     const linear = cpu.code64 ? cpu.rip : (cpu.get64(S.CS_BASE) + cpu.rip) & 0xffff_ffffn;
     const host = fetchQuietly(cpu, linear);
     const page = this.pages.get(host);
@@ -168,80 +156,29 @@ export class CodeCache {
     }
     const { decoder, bytes } = this;
     const real = (mode & S.MODE_REAL) !== 0;
+    const { storesBeside } = page;
     const threshold = this.words[place];
     const key = mode * PAGE + entry;
     const before = page.arrivals.get(key);
-    const frequent = () => this.frequent(table, threshold, before);
-    const code = discover({ decoder, bytes, host, codeSize: cpu.codeSize, real, frequent }, entry);
+    const frequent = () => frequentPlaces(this.words, table, threshold, before);
+    const code = discover({ decoder, bytes, host, codeSize: cpu.codeSize, real, storesBeside, frequent }, entry);
     if (code.blocks.length === 0) return;
     // Where it jumps to is known from the arrivals of a second round: those of the first may be from long ago.
-    if (code.indirect && before === undefined && threshold > FREQUENT) {
+    if (code.indirect && before === undefined && threshold > MOST_FREQUENT) {
       page.arrivals.set(key, this.words.slice(table >>> 2, (table + BLOCK_BYTES) >>> 2));
       this.words[place] = 0;
       return;
     }
     page.arrivals.delete(key);
-    if (this.freeSlots.length === 0 || this.regionBytes >= REGION_BYTES) this.evictRegions();
-    const slot = this.freeSlots.pop()!;
-    const ranges: number[] = [];
-    for (const { offset, end } of code.blocks) {
-      page.cover(offset, end);
-      if (ranges[ranges.length - 1] === offset) ranges[ranges.length - 1] = end;
-      else ranges.push(offset, end);
-    }
-    const { size, entries } = this.compiler.compile(slot, code, mode);
-    const places: number[] = [];
-    for (const at of entries) {
-      const word = (table + at * 8 + 4) >>> 2;
-      // Where a region begins already, that one is the better: its loops were found from there.
-      if (at !== entry && this.words[word] >= 0x8000_0000) continue;
-      this.words[word] = (0x8000_0000 | slot) >>> 0;
-      places.push(word);
-    }
-    const region: Region = { slot, page, table, places, ranges, bytes: size };
-    this.regions.set(slot, region);
-    page.regions.add(region);
-    this.regionBytes += size;
-    this.counts.regions++;
-    this.counts.regionBytes += size;
+    this.regions.add(code, { page, table, mode, entry });
   }
 
-  /**
-   * Offsets where control arrived often enough to be worth a place in a region that jumps to who knows where; the most frequent first.
-   * `before`: the page's table at the beginning of the time that counts.
-   */
-  private frequent(table: number, threshold: number, before: Uint32Array | undefined): number[] {
-    const found: { offset: number; count: number }[] = [];
-    for (let offset = 0; offset < PAGE; offset++) {
-      const arrivals = this.words[(table + offset * 8 + 4) >>> 2];
-      if (arrivals >= 0x8000_0000) continue;
-      const earlier = before?.[offset * 2 + 1] ?? 0;
-      const count = arrivals >= earlier ? arrivals - earlier : arrivals;
-      if (count >= threshold / FREQUENT) found.push({ offset, count });
-    }
-    found.sort((a, b) => b.count - a.count);
-    return found.slice(0, FREQUENT).map(({ offset }) => offset);
-  }
-
-  /** Drops the older half of all regions. */
-  private evictRegions(): void {
-    const wanted = this.regions.size >> 1;
-    for (const region of this.regions.values()) {
-      if (this.regions.size <= wanted) break;
-      this.counts.regionsEvicted++;
-      this.release(region);
-    }
-  }
-
-  /** Nothing leads to a region any more; one that is being executed goes on until it leaves. */
-  private release(region: Region): void {
-    const { slot, page, places, bytes } = region;
-    for (const place of places) this.words[place] = 0;
-    page.regions.delete(region);
-    this.regions.delete(slot);
-    this.regionBytes -= bytes;
-    this.freeSlots.push(slot);
-    this.compiler?.release(slot);
+  /** The code at RIP has often stored beside the code of pages: its page is translated anew, to do that without leaving. */
+  noteStoresBeside(cpu: Cpu): void {
+    const page = this.pages.get(fetchQuietly(cpu, cpu.linearRip));
+    if (page === undefined || page.storesBeside) return;
+    page.storesBeside = true;
+    for (const region of page.regions) this.regions!.release(region);
   }
 
   // ---- stores ----
@@ -278,18 +215,25 @@ export class CodeCache {
   /** Unlinks what was made from a range of a page; true when a region was. */
   private invalidate(page: CodePage, from: number, to: number): boolean {
     let low = from,
-      high = to;
+      high = to,
+      renewed = false,
+      changed = page.crossing.size + page.reachedFrom.size > 0;
     for (const [mode, table] of page.tables)
       for (let at = Math.max(0, from - LONGEST + 1); at < to; at++) {
         const place = table + at * 8;
         const record = this.words[place >>> 2];
         if (record === 0) continue;
         const end = at + this.bytes[record + R_LENGTH];
-        if (end <= from || this.renew(mode, page.host + at, record, from - at)) continue;
+        if (end <= from) continue;
+        if (this.renew(mode, page.host + at, record, from - at)) {
+          renewed = true;
+          continue;
+        }
+        changed = true;
         if (at < low) low = at;
         high = Math.max(high, end, this.unlinkRun(record, at));
         // What will be there is other code.
-        if (this.words[(place + 4) >>> 2] < 0x8000_0000) this.words[(place + 4) >>> 2] = 0;
+        if (this.words[(place + 4) >>> 2] < IS_REGION) this.words[(place + 4) >>> 2] = 0;
       }
     let translated = false;
     for (const region of page.regions)
@@ -299,13 +243,14 @@ export class CodeCache {
         high = Math.max(high, ...region.ranges);
         page.unsettled += UNSETTLED_BY;
         this.counts.regionsHit++;
-        this.release(region);
+        this.regions!.release(region);
       }
     if (to > PAGE - LONGEST + 1) this.dropCrossing(page, (key) => key % PAGE < to);
     if (from < LONGEST)
       for (const other of page.reachedFrom)
         this.dropCrossing(other, (key) => other.crossing.get(key)!.second === page.host);
-    this.recover(page, low, Math.min(PAGE, high));
+    // What was renewed in place is where it was.
+    if (!renewed || changed || translated) this.recover(page, low, Math.min(PAGE, high));
     return translated;
   }
 
@@ -393,7 +338,7 @@ export class CodeCache {
 
   /** Unlinks the records and regions that a table leads to. */
   private clearTable(page: CodePage, table: number): void {
-    for (const region of page.regions) if (region.table === table) this.release(region);
+    for (const region of page.regions) if (region.table === table) this.regions!.release(region);
     for (let place = table; place < table + BLOCK_BYTES; place += 8)
       if (this.words[place >>> 2] !== 0) this.unlink(this.words[place >>> 2]);
   }
@@ -435,7 +380,7 @@ export class CodeCache {
 
   /** Drops everything; every vCPU looks its code up anew. */
   flush(): void {
-    for (const region of this.regions.values()) this.release(region);
+    this.regions?.releaseAll();
     for (const page of this.pages.values()) this.bytes[this.marks + (page.host >>> 12)] = 0;
     this.pages.clear();
     this.insns.clear();
@@ -451,7 +396,8 @@ export class CodeCache {
   private pageOf(host: number): CodePage {
     let page = this.pages.get(host);
     if (page === undefined) {
-      page = new CodePage(host);
+      const parts = (this.parts + (host >>> 12) * 8) >>> 2;
+      page = new CodePage(host, this.words.subarray(parts, parts + 2));
       this.pages.set(host, page);
     }
     const mark = this.marks + (host >>> 12);

@@ -38,19 +38,32 @@ export class CodePage {
   patience = 1024;
   /** Grows when a store hits a region, shrinks when one is asked for: code that keeps changing is not translated. */
   unsettled = 0;
+  /** Its code often stores beside the code of pages, so its regions look for that themselves. */
+  storesBeside = false;
   /** Bit n: byte n is part of decoded or translated code. */
   private readonly covered = new Uint32Array(PAGE / 32);
+  /** Two words, of which bit n says that bytes 64n to 64n + 63 are not all free of code: what compiled code looks at. */
+  private readonly parts: Uint32Array;
 
-  constructor(host: number) {
+  constructor(host: number, parts: Uint32Array) {
     this.host = host;
+    this.parts = parts;
   }
 
   cover(from: number, to: number): void {
-    for (let word = from >>> 5; word << 5 < to; word++) this.covered[word] |= bitsOf(word, from, to);
+    const { covered, parts } = this;
+    for (let word = from >>> 5; word << 5 < to; word++) {
+      covered[word] |= bitsOf(word, from, to);
+      parts[word >>> 6] |= 1 << (word >>> 1);
+    }
   }
 
   uncover(from: number, to: number): void {
-    for (let word = from >>> 5; word << 5 < to; word++) this.covered[word] &= ~bitsOf(word, from, to);
+    const { covered, parts } = this;
+    for (let word = from >>> 5; word << 5 < to; word++) {
+      covered[word] &= ~bitsOf(word, from, to);
+      if (covered[word] === 0 && covered[word ^ 1] === 0) parts[word >>> 6] &= ~(1 << (word >>> 1));
+    }
   }
 
   /** Some byte of a range is part of code. */

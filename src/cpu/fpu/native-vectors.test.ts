@@ -186,6 +186,7 @@ const translated = (c: VectorCase): string => {
           blocks: [{ offset, instructions: [d], end, after: 'interpret', target: undefined }],
           entries: [offset],
           indirect: false,
+          storesBeside: false,
         },
         cpu.get32(S.MODE),
       ).bytes,

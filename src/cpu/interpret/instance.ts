@@ -1,6 +1,6 @@
 /** The interpreter bound to one linear memory and the vCPUs in it. */
 import type { Cpu } from '../cpu.ts';
-import type { RegionCompiler } from '../decode/cache.ts';
+import type { RegionCompiler } from '../decode/regions.ts';
 import { HELPERS } from '../helpers.ts';
 import * as S from '../state.ts';
 import { buildRegion } from '../translate/region.ts';

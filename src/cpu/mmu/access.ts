@@ -35,11 +35,8 @@ export class MemoryAccess {
   private readonly stagedFrame = [0, 0];
   private readonly stagedHost = [0, 0];
   private stagedOffset = 0;
-  /** The page with code that was last stored to beside its code, its TLB set (0: none), and its host address: walked, dirty, and RAM. */
-  private besideLow = 0;
-  private besideHigh = 0;
-  private besideSet = 0;
-  private besideHost = 0;
+  /** Frame of the page that BESIDE_LINEAR remembers. */
+  private besideFrame = 0;
 
   constructor(cpu: Cpu) {
     this.cpu = cpu;
@@ -50,19 +47,19 @@ export class MemoryAccess {
   /** Makes everything empty, whatever it holds: for memory that has just become a vCPU's. */
   reset(): void {
     this.tlb.reset();
-    this.besideSet = 0;
+    this.cpu.set32(S.BESIDE_SET, 0);
   }
 
   /** Drops translations; global ones are kept unless `global`. */
   flush(global: boolean): void {
     this.tlb.flush(global);
-    this.besideSet = 0;
+    this.cpu.set32(S.BESIDE_SET, 0);
   }
 
   /** Drops the translation of the page that holds an address (halves): all entries of it when it is a large one. */
   flushPage(low: number, high: number): void {
     this.tlb.flushPage(low, high);
-    this.besideSet = 0;
+    this.cpu.set32(S.BESIDE_SET, 0);
   }
 
   /** TLB set of the access now made: the processor's own accesses have the supervisor's rights without EFLAGS.AC. */
@@ -82,7 +79,11 @@ export class MemoryAccess {
     const write = (descriptor & (SLOW_WRITE | SLOW_UPDATE)) !== 0;
     const read = (descriptor & SLOW_WRITE) === 0;
     if (write) {
-      const host = this.besideCode(low, high, size);
+      if (cpu.get32(S.BESIDE_COUNT) >= S.BESIDE_MANY) {
+        cpu.set32(S.BESIDE_COUNT, 0);
+        cpu.code.noteStoresBeside(cpu);
+      }
+      const host = this.besideCode(low, high, size, read);
       if (host !== 0) return host;
     }
     try {
@@ -101,22 +102,38 @@ export class MemoryAccess {
     }
   }
 
-  /** Host address for a store to the page that {@link besideLow} remembers, when it misses the code there; else 0. */
-  private besideCode(low: number, high: number, size: number): number {
+  /** Host address for a store to the page that BESIDE_LINEAR remembers, the bounce buffer when it hits the code there; 0 for another page. */
+  private besideCode(low: number, high: number, size: number, read: boolean): number {
+    const { cpu } = this;
     const offset = low & (PAGE - 1);
-    if (low - offset !== this.besideLow || high !== this.besideHigh || offset + size > PAGE) return 0;
-    if (this.besideSet !== this.tlbSet() || this.cpu.code.holds(this.besideHost, offset, size)) return 0;
+    if (low - offset !== cpu.get32(S.BESIDE_LINEAR) || high !== cpu.get32(S.BESIDE_LINEAR + 4)) return 0;
+    if (offset + size > PAGE || cpu.get32(S.BESIDE_SET) !== this.tlbSet()) return 0;
+    const host = cpu.get32(S.BESIDE_HOST);
     this.stagedSize = 0;
-    return this.besideHost + offset;
+    if (!cpu.code.holds(host, offset, size)) return host + offset;
+    const bounce = cpu.base + S.BOUNCE;
+    if (read) cpu.u8.copyWithin(bounce, host + offset, host + offset + size);
+    this.stage(size, offset, this.besideFrame, host);
+    return bounce;
+  }
+
+  /** A write that {@link commit} hands over. */
+  private stage(size: number, offset: number, frame: number, host: number): void {
+    this.stagedSize = size;
+    this.stagedOffset = offset;
+    this.stagedFrame[0] = frame;
+    this.stagedHost[0] = host;
   }
 
   private rememberBeside(low: number, high: number, host: number): void {
+    const { cpu } = this;
     const set = this.tlbSet();
-    if (set === this.cpu.base + S.TLB_SETS + S.TLB_NEVER * S.TLB_SET) return;
-    this.besideLow = (low & ~(PAGE - 1)) >>> 0;
-    this.besideHigh = high;
-    this.besideSet = set;
-    this.besideHost = host;
+    if (set === cpu.base + S.TLB_SETS + S.TLB_NEVER * S.TLB_SET) return;
+    cpu.set32(S.BESIDE_LINEAR, (low & ~(PAGE - 1)) >>> 0);
+    cpu.set32(S.BESIDE_LINEAR + 4, high);
+    cpu.set32(S.BESIDE_SET, set);
+    cpu.set32(S.BESIDE_HOST, host);
+    this.besideFrame = this.walk.frame;
   }
 
   /** Completes a staged write; status bits for the dispatch loop. */
@@ -199,10 +216,8 @@ export class MemoryAccess {
       else this.device(frame * PAGE + offset, bounce, size, false);
     }
     if (write) {
-      this.stagedSize = size;
-      this.stagedOffset = offset;
-      this.stagedFrame[0] = frame;
-      this.stagedHost[0] = host;
+      this.stage(size, offset, frame, host);
+      if (host !== 0) this.rememberBeside(low, high, host);
     }
     return bounce;
   }

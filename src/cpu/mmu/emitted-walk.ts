@@ -283,16 +283,45 @@ export const writeFill = (f: FunctionBody): void => {
   f.push(f.op('i32.or', host, has(f, low, 0xfff)));
 };
 
+/**
+ * Does the page that BESIDE_LINEAR remembers, which has code, take a store of so many bytes (i64) at a distance (i64) from its begin, because there
+ * is no code near? Then `then` gets its host address.
+ */
+export const besideCode = (f: FunctionBody, cpu: Val, distance: Val, size: Val, then: (host: Val) => void): void => {
+  const room = f.op('i64.le_u', distance, f.op('i64.sub', c64(4096), size));
+  const set = f.op('i32.eq', f.load('i32.load', cpu, S.BESIDE_SET), f.load('i32.load', cpu, S.TLB));
+  f.if(f.op('i32.and', room, set), () => {
+    const page = f.op('i32.shr_u', f.load('i32.load', cpu, S.BESIDE_HOST), c32(9));
+    const parts = f.load('i64.load', f.op('i32.add', f.load('i32.load', cpu, S.CODE_PARTS), page));
+    const end = f.op('i64.sub', f.op('i64.add', distance, size), c64(1n));
+    const part = (offset: Val): Val => f.op('i64.shr_u', parts, f.op('i64.shr_u', offset, c64(6n)));
+    const hit = f.op('i64.and', f.op('i64.or', part(distance), part(end)), c64(1n));
+    f.if(f.op('i64.eqz', hit), () =>
+      then(f.op('i32.add', f.load('i32.load', cpu, S.BESIDE_HOST), f.op('i32.wrap_i64', distance))),
+    );
+  });
+};
+
 /** (cpu, descriptor) -> address or 0: {@link MemoryAccess.slow}, which is asked only when the fill does not do. */
 export const writeSlow = (f: FunctionBody, fill: number, slow: number): void => {
   const cpu = f.param(0),
     descriptor = f.param(1);
   const linear = f.load('i64.load', cpu, S.SLOW_LINEAR);
+  const writes = has(f, descriptor, SLOW_WRITE | SLOW_UPDATE);
+  f.if(writes, () => {
+    const distance = f.op('i64.sub', linear, f.load('i64.load', cpu, S.BESIDE_LINEAR));
+    const size = f.op('i64.extend_i32_u', has(f, descriptor, 0xff));
+    besideCode(f, cpu, distance, size, (host) => {
+      const count = f.op('i32.add', f.load('i32.load', cpu, S.BESIDE_COUNT), c32(1));
+      f.store('i32.store', cpu, count, S.BESIDE_COUNT);
+      f.if(f.op('i32.lt_u', count, c32(S.BESIDE_MANY)), () => f.return(host));
+    });
+  });
   const set = f.load('i32.load', cpu, S.TLB);
   const end = f.op('i32.add', has(f, f.op('i32.wrap_i64', linear), 0xfff), has(f, descriptor, 0xff));
   const never = f.op('i32.eq', f.op('i32.sub', set, cpu), c32(S.TLB_SETS + S.TLB_NEVER * S.TLB_SET));
   f.if(f.op('i32.eqz', f.op('i32.or', never, f.op('i32.gt_u', end, c32(4096)))), () => {
-    const write = f.op('i32.ne', has(f, descriptor, SLOW_WRITE | SLOW_UPDATE), c32(0));
+    const write = f.op('i32.ne', writes, c32(0));
     const user = f.op('i32.shl', f.op('i32.eq', f.load('i32.load', cpu, S.CPL), c32(3)), c32(1));
     const host = f.call(fill, [cpu, linear, set, f.op('i32.or', write, user)], I32);
     f.if(host, () => f.return(host));

@@ -24,6 +24,8 @@ export interface RegionCode {
   readonly entries: readonly number[];
   /** Entries that jumps and calls through a register or memory may lead to. */
   readonly indirect: boolean;
+  /** It often stores beside the code of pages. */
+  readonly storesBeside: boolean;
 }
 
 const PAGE = 4096;
@@ -57,6 +59,8 @@ export interface PageCode {
   readonly host: number;
   readonly codeSize: CodeSize;
   readonly real: boolean;
+  /** Code of the page often stored beside the code of pages. */
+  readonly storesBeside: boolean;
   /** Places of the page where control arrived often, the most frequent first. */
   frequent(): readonly number[];
 }
@@ -89,7 +93,12 @@ class Discovery {
     for (const offset of this.returns) entries.add(offset);
     const blocks: Block[] = [];
     for (const offset of [...leaders].sort((a, b) => a - b)) if (found.has(offset)) blocks.push(this.block(offset));
-    return { blocks, entries: [...entries].filter((e) => found.has(e)), indirect: this.indirect };
+    return {
+      blocks,
+      entries: [...entries].filter((e) => found.has(e)),
+      indirect: this.indirect,
+      storesBeside: this.page.storesBeside,
+    };
   }
 
   private lead(offset: number): void {

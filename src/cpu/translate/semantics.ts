@@ -22,6 +22,7 @@ import {
 import * as status from '../interpret/status.ts';
 import { type OperandSpec, widthBits } from '../isa/encoding.ts';
 import { type Variant, variantOf } from '../isa/plan.ts';
+import { besideCode } from '../mmu/emitted-walk.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Label, type Val } from '../wasm/function.ts';
@@ -57,6 +58,9 @@ export class TranslatorSemantics extends InterpreterSemantics {
   private readonly flow: RegionFlow;
   private readonly tlb: Val;
   readonly pages: RememberedPages;
+  /** Stores beside code are looked for before the region is left. */
+  storesBeside = false;
+  private readonly found: Val;
   private readonly exitOffset: Val;
   /** Where the region ends: with flags that are in locals, and with those that the state block has. */
   private exitLabel: Label = 0;
@@ -85,6 +89,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.budget = f.variable(I32);
     this.pageIp = f.variable(I64);
     this.tlb = f.variable(I32);
+    this.found = f.variable(I32);
     this.pages = new RememberedPages(f, this.code64);
     this.exitOffset = f.variable(I64);
     this.registers = new Registers(f, this.cpu, (mode & S.MODE_SIZE) !== S.MODE_64);
@@ -204,9 +209,28 @@ export class TranslatorSemantics extends InterpreterSemantics {
     const page = this.pages.of(this.insn, bytes, stack);
     if (page !== undefined) return this.nearby(page, linear, bytes, kind);
     const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
-    f.ifRarely(f.op('i64.gt_u', distance, c64(4096 - bytes)), () => this.interpret());
+    const miss = f.op('i64.gt_u', distance, c64(4096 - bytes));
+    if (this.storesBeside && kind !== 'read')
+      return f.eitherRarely(
+        miss,
+        () => this.besideCode(linear, bytes),
+        () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
+        I32,
+      );
+    f.ifRarely(miss, () => this.interpret());
     return f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance));
   }
+  /** Host address for a store that the TLB does not know, when it is one beside the code of a page; leaves the region otherwise. */
+  private besideCode(linear: Val, bytes: number): Val {
+    const { f, cpu } = this;
+    const distance = f.op('i64.sub', linear, f.load('i64.load', cpu, S.BESIDE_LINEAR));
+    const found = this.found;
+    f.assign(found, c32(0));
+    besideCode(f, cpu, distance, c64(bytes), (at) => f.assign(found, at));
+    f.if(f.op('i32.eqz', found), () => this.interpret());
+    return f.copy(found);
+  }
+
   /** The same, after a look at the page that was met last. */
   private nearby(page: RememberedPage, linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
     const { f, pages } = this;
@@ -216,15 +240,28 @@ export class TranslatorSemantics extends InterpreterSemantics {
       pages.isFar(page, distance, bytes),
       () => {
         const found = this.lookUp(linear, own);
-        f.ifRarely(f.op('i64.gt_u', found.distance, c64(4096 - bytes)), () => this.interpret());
-        const host = f.load('i32.load', found.entry, S.TLB_HOST);
-        const other = f.load('i64.load', found.entry, S.TLB_READ + S.TLB_WRITE - own);
-        f.if(f.op('i64.eq', other, found.tag), () => pages.remember(page, found.tag, host));
-        return f.op('i32.add', host, f.op('i32.wrap_i64', found.distance));
+        const miss = f.op('i64.gt_u', found.distance, c64(4096 - bytes));
+        if (this.storesBeside && kind !== 'read')
+          return f.eitherRarely(
+            miss,
+            () => this.besideCode(linear, bytes),
+            () => this.meet(page, found, own),
+            I32,
+          );
+        f.ifRarely(miss, () => this.interpret());
+        return this.meet(page, found, own);
       },
       () => f.op('i32.add', page.host, f.op('i32.wrap_i64', distance)),
       I32,
     );
+  }
+  /** The TLB knew a page: it is remembered if it can be read and written. Host address of what was found. */
+  private meet(page: RememberedPage, found: { entry: Val; distance: Val; tag: Val }, own: number): Val {
+    const { f, pages } = this;
+    const host = f.load('i32.load', found.entry, S.TLB_HOST);
+    const other = f.load('i64.load', found.entry, S.TLB_READ + S.TLB_WRITE - own);
+    f.if(f.op('i64.eq', other, found.tag), () => pages.remember(page, found.tag, host));
+    return f.op('i32.add', host, f.op('i32.wrap_i64', found.distance));
   }
   override committed(): void {}
   override operandSegment(): Val {
