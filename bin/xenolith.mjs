@@ -14,7 +14,7 @@ const bundle = `${dist}${command === 'run' ? 'run' : 'cli'}.cjs`;
 const runsGuests = ['run', 'experiment', 'audit', 'diff'].includes(command);
 const LAST_TRIED_NODE = 26;
 /** Number of the loop of the interpreter in its module. */
-const MAIN_FUNCTION = 17;
+const MAIN_FUNCTION = 18;
 
 if (fs.existsSync(bundle)) {
   const interpreter = runsGuests ? compileInterpreter() : undefined;

@@ -167,6 +167,7 @@ const imports = {
   ),
 };
 const interpreter = new wasm.Instance(new wasm.Module(buildInterpreter()), imports);
+const { refill } = interpreter.exports;
 const flags = interpreter.exports['flags'] as (base: number, kind: number, a: bigint, b: bigint) => void;
 
 /** One instruction as a region of its own. */
@@ -191,7 +192,7 @@ const translated = (c: VectorCase): string => {
         cpu.get32(S.MODE),
       ).bytes,
     ),
-    { ...imports, env: { ...imports.env, flags } },
+    { ...imports, env: { ...imports.env, flags, refill } },
   );
   cpu.set32(S.BUDGET, 100);
   (region.exports['region'] as (base: number) => number)(cpu.base);

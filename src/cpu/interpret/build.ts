@@ -52,6 +52,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   m.export('run', run.index);
   m.export('slow', walk.slow);
   m.export('fill', walk.fill);
+  m.export('refill', walk.refill);
   m.export('deliver', transfers.deliver);
   m.exportTable('functions', REGION_SLOTS + VECTOR_SLOTS);
   // Stands in the table until the vector module is there.

@@ -71,10 +71,10 @@ export const createInterpreter = (memory: WebAssembly.Memory, modules = interpre
   };
   const instance = new WebAssembly.Instance(modules.main, imports);
   const functions = instance.exports['functions'] as WebAssembly.Table;
-  const { slow, fill, flags, absentVectors } = instance.exports;
+  const { slow, fill, refill, flags, absentVectors } = instance.exports;
   for (let i = 0; i < VECTOR_SLOTS; i++) functions.set(REGION_SLOTS + i, absentVectors);
   // What is compiled outside the main module calls the interpreter's page walk when an inline TLB lookup misses.
-  const forOthers = { ...imports, env: { ...imports.env, slow, fill, flags } };
+  const forOthers = { ...imports, env: { ...imports.env, slow, fill, refill, flags } };
   const loadVectors = (op: number): VectorEntry => {
     const { exports } = new WebAssembly.Instance(modules.vectors(), forOthers);
     for (const [name, entry] of Object.entries(exports)) functions.set(REGION_SLOTS + Number(name), entry);

@@ -33,6 +33,8 @@ export interface Imports {
   readonly helpers: readonly number[];
   /** (cpu, kind, a, b): stores the flags of an operation; translated code only. */
   readonly flags?: number;
+  /** (cpu, linear, size and REFILL_WRITE) -> host address or 0: mmu/emitted-walk.ts; translated code only. */
+  readonly refill?: number;
 }
 
 const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;

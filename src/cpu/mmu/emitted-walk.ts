@@ -329,6 +329,23 @@ export const writeSlow = (f: FunctionBody, fill: number, slow: number): void => 
   f.push(f.call(slow, [cpu, descriptor], I32));
 };
 
+/** Of the last argument of the function below, beside the size: the access writes. */
+export const REFILL_WRITE = 0x100;
+
+/** (cpu, linear, size and REFILL_WRITE) -> address or 0: what translated code asks when the TLB does not know a page. Nothing but the TLB changes. */
+export const writeRefill = (f: FunctionBody, fill: number): void => {
+  const cpu = f.param(0),
+    linear = f.param(1),
+    access = f.param(2);
+  const set = f.load('i32.load', cpu, S.TLB);
+  const end = f.op('i32.add', has(f, f.op('i32.wrap_i64', linear), 0xfff), has(f, access, 0xff));
+  const never = f.op('i32.eq', f.op('i32.sub', set, cpu), c32(S.TLB_SETS + S.TLB_NEVER * S.TLB_SET));
+  giveUp(f, f.op('i32.or', never, f.op('i32.gt_u', end, c32(4096))));
+  const write = f.op('i32.shr_u', access, c32(8));
+  const user = f.op('i32.shl', f.op('i32.eq', f.load('i32.load', cpu, S.CPL), c32(3)), c32(1));
+  f.push(f.call(fill, [cpu, linear, set, f.op('i32.or', write, user)], I32));
+};
+
 /** (cpu, linear, entry) -> 1 when a stale entry of the code look-aside, `entry` + CODE_TLB, is right again. */
 export const writeConfirm = (f: FunctionBody, fill: number): void => {
   const cpu = f.param(0),
@@ -345,12 +362,17 @@ export const writeConfirm = (f: FunctionBody, fill: number): void => {
 };
 
 /** Defines them; `slow` is the imported slow path. */
-export const defineWalk = (m: ModuleBuilder, slow: number): { fill: number; slow: number; confirm: number } => {
+export const defineWalk = (
+  m: ModuleBuilder,
+  slow: number,
+): { fill: number; slow: number; confirm: number; refill: number } => {
   const fill = m.define([I32, I64, I32, I32], [I32]);
   writeFill(fill.body);
   const outer = m.define([I32, I32], [I32]);
   writeSlow(outer.body, fill.index, slow);
   const confirm = m.define([I32, I64, I32], [I32]);
   writeConfirm(confirm.body, fill.index);
-  return { fill: fill.index, slow: outer.index, confirm: confirm.index };
+  const refill = m.define([I32, I64, I32], [I32]);
+  writeRefill(refill.body, fill.index);
+  return { fill: fill.index, slow: outer.index, confirm: confirm.index, refill: refill.index };
 };

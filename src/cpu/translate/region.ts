@@ -37,6 +37,7 @@ export const buildRegion = (code: RegionCode, mode: number): RegionModule => {
     commit: m.import('env', 'commit', [I32], [I32]),
     segment: m.import('env', 'segment', [I32, I32, I32, I32], [I32]),
     flags: m.import('env', 'flags', [I32, I32, I64, I64], []),
+    refill: m.import('env', 'refill', [I32, I64, I32], [I32]),
     helpers: HELPERS.map((_, i) => m.import('helpers', String(i), [I32, I32, I32], [I32])),
   };
   const body = new RegionBody([I32], [I32], storedFlags);

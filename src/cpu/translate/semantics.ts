@@ -22,7 +22,7 @@ import {
 import * as status from '../interpret/status.ts';
 import { type OperandSpec, widthBits } from '../isa/encoding.ts';
 import { type Variant, variantOf } from '../isa/plan.ts';
-import { besideCode } from '../mmu/emitted-walk.ts';
+import { besideCode, REFILL_WRITE } from '../mmu/emitted-walk.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type Label, type Val } from '../wasm/function.ts';
@@ -217,8 +217,23 @@ export class TranslatorSemantics extends InterpreterSemantics {
         () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
         I32,
       );
-    f.ifRarely(miss, () => this.interpret());
-    return f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance));
+    return f.eitherRarely(
+      miss,
+      () => this.refill(linear, bytes, kind),
+      () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
+      I32,
+    );
+  }
+  /** Host address of what the TLB does not know, after a page walk; leaves the region when it is not plain memory or faults. */
+  private refill(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
+    const { f } = this;
+    const host = f.call(
+      this.imports.refill!,
+      [this.cpu, linear, c32(bytes | (kind === 'read' ? 0 : REFILL_WRITE))],
+      I32,
+    );
+    f.ifRarely(f.op('i32.eqz', host), () => this.interpret());
+    return host;
   }
   /** Host address for a store that the TLB does not know, when it is one beside the code of a page; leaves the region otherwise. */
   private besideCode(linear: Val, bytes: number): Val {
@@ -248,8 +263,12 @@ export class TranslatorSemantics extends InterpreterSemantics {
             () => this.meet(page, found, own),
             I32,
           );
-        f.ifRarely(miss, () => this.interpret());
-        return this.meet(page, found, own);
+        return f.eitherRarely(
+          miss,
+          () => this.refill(linear, bytes, kind),
+          () => this.meet(page, found, own),
+          I32,
+        );
       },
       () => f.op('i32.add', page.host, f.op('i32.wrap_i64', distance)),
       I32,
