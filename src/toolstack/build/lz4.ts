@@ -16,29 +16,26 @@ const damaged = (what: string): RangeError => new RangeError(what);
 export function unpackLz4(file: Uint8Array): Uint8Array {
   const view = viewOf(file);
   if (file.length < 4 || view.getUint32(0, true) !== MAGIC) throw damaged('not a legacy LZ4 frame');
-  const pieces: Uint8Array[] = [];
+  const blocks: Uint8Array[] = [];
   for (let at = 4; at + 4 <= file.length; ) {
     const size = view.getUint32(at, true);
     at += 4;
     // Frames may follow one another.
     if (size === MAGIC) continue;
     if (at + size > file.length) throw damaged('the data is cut off');
-    if (pieces.length >= MAXIMUM_BLOCKS) throw damaged('the data unpacks to more than 1 GiB');
-    pieces.push(unpackBlock(file.subarray(at, at + size)));
+    if (blocks.length >= MAXIMUM_BLOCKS) throw damaged('the data unpacks to more than 1 GiB');
+    blocks.push(file.subarray(at, at + size));
     at += size;
   }
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
+  // What is not needed of it is never touched.
+  const whole = new Uint8Array(blocks.length * BLOCK);
+  let end = 0;
+  for (const block of blocks) end += unpackBlock(block, whole.subarray(end, end + BLOCK));
+  return whole.subarray(0, end);
 }
 
-/** One block: sequences of literals and a match in what was unpacked before; the last has literals only. */
-function unpackBlock(block: Uint8Array): Uint8Array {
-  const output = new Uint8Array(BLOCK);
+/** One block: sequences of literals and a match in what was unpacked before; the last has literals only. Bytes written. */
+function unpackBlock(block: Uint8Array, output: Uint8Array): number {
   let from = 0;
   let to = 0;
   /** A length of 15 is continued in bytes that are added up to the first below 255. */
@@ -74,5 +71,5 @@ function unpackBlock(block: Uint8Array): Uint8Array {
     else for (let i = 0; i < match; i++) output[to + i] = output[to + i - distance]!;
     to += match;
   }
-  return output.subarray(0, to);
+  return to;
 }
