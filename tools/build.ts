@@ -76,6 +76,8 @@ export async function build(): Promise<void> {
         define: { 'import.meta.url': 'bundleUrl' },
         banner: { js: '(function(require,bundle){const bundleUrl=require("node:url").pathToFileURL(bundle).href;' },
         footer: { js: 'return program})' },
+        // It is read byte by byte.
+        charset: 'ascii',
         write: false,
       });
       const [text, map] = ['.js', '.js.map'].map((end) => outputFiles.find(({ path }) => path.endsWith(end))!.text);
