@@ -11,9 +11,8 @@ import { I32, I64 } from '../wasm/opcodes.ts';
 const PAGE = 4096;
 /** Most bytes of an access that a page is asked about. */
 export const LARGEST = 16;
-/** So many pages are remembered for pointers, and so many in one loop: each takes registers. */
-const MAX_PAGES = 6,
-  MAX_IN_LOOP = 4;
+/** So many pages are remembered for pointers in a nest of loops, and so many in one loop: each takes registers, of which 64-bit code has its own use. */
+const MOST = { narrow: { nest: 6, loop: 4 }, wide: { nest: 2, loop: 2 } } as const;
 
 /** A page that can be read and written: linear address, host address, and how far behind its begin accesses may begin. */
 export interface RememberedPage {
@@ -64,7 +63,8 @@ export class RememberedPages {
     const keys = new Set(instructions.map(keyOf));
     keys.delete(undefined);
     keys.delete('stack');
-    if (keys.size === 0 || keys.size > MAX_IN_LOOP) return;
+    const most = this.code64 ? MOST.wide : MOST.narrow;
+    if (keys.size === 0 || keys.size > most.loop) return;
     let nest = this.nests.get(outermost);
     if (nest === undefined) {
       nest = { pages: new Map() };
@@ -74,7 +74,7 @@ export class RememberedPages {
     const own = new Map<string, RememberedPage>();
     for (const key of keys as Set<string>) {
       if (!pages.has(key)) {
-        if (pages.size === MAX_PAGES) continue;
+        if (pages.size === most.nest) continue;
         if (this.pointers.length === pages.size) this.pointers.push(this.make());
         pages.set(key, this.pointers[pages.size]);
       }
