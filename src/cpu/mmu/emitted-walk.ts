@@ -341,6 +341,12 @@ export const writeRefill = (f: FunctionBody, fill: number): void => {
   const end = f.op('i32.add', has(f, f.op('i32.wrap_i64', linear), 0xfff), has(f, access, 0xff));
   const never = f.op('i32.eq', f.op('i32.sub', set, cpu), c32(S.TLB_SETS + S.TLB_NEVER * S.TLB_SET));
   giveUp(f, f.op('i32.or', never, f.op('i32.gt_u', end, c32(4096))));
+  // A region remembers pages that it found. One of them must not lose its place to another: without its entry it would be walked anew.
+  const index = f.op('i32.and', f.op('i32.shr_u', f.op('i32.wrap_i64', linear), c32(7)), c32(S.TLB_SET - S.TLB_ENTRY));
+  const tag = f.load('i64.load', f.op('i32.add', set, index), S.TLB_READ);
+  const taken = f.op('i64.ne', tag, f.select(index, c64(0n), c64(S.TLB_INVALID)));
+  const other = f.op('i64.ne', tag, f.op('i64.and', linear, c64(~0xfffn)));
+  giveUp(f, f.op('i32.and', taken, other));
   const write = f.op('i32.shr_u', access, c32(8));
   const user = f.op('i32.shl', f.op('i32.eq', f.load('i32.load', cpu, S.CPL), c32(3)), c32(1));
   f.push(f.call(fill, [cpu, linear, set, f.op('i32.or', write, user)], I32));

@@ -1,7 +1,7 @@
 /**
  * Pages that a region remembers: what was found in the TLB for the stack, and for pointers in loops. The next access by the same registers
- * mostly goes to the same page, and comparing with that costs half of a look-up. Nothing drops a translation while a region runs, so what
- * was found stays right until it is left.
+ * mostly goes to the same page, and comparing with that costs half of a look-up. Nothing drops a translation while a region runs, and none takes
+ * the place of another in the TLB, so what was found stays right until the region is left or calls TypeScript.
  */
 import type { Decoded } from '../decode/decoder.ts';
 import * as S from '../state.ts';
@@ -99,6 +99,12 @@ export class RememberedPages {
   /** At the entry: nothing is remembered. */
   enter(): void {
     this.forget(this.stack);
+  }
+
+  /** TypeScript was called: nothing is remembered any more. */
+  forgetAll(): void {
+    this.forget(this.stack);
+    for (const page of this.pointers) this.forget(page);
   }
 
   /** On the way into an outermost loop, the same. */

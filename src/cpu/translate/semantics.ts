@@ -295,6 +295,7 @@ export class TranslatorSemantics extends InterpreterSemantics {
     this.registers.storeAll();
     this.flags.publish();
     super.callSystem(index, a, b);
+    this.pages.forgetAll();
   }
   override transfer(): void {
     throw new Error('control transfers are left to the interpreter');
