@@ -82,20 +82,16 @@ async function loadBundle() {
   return script.runInThisContext()(nodeModule.createRequire(bundle), bundle);
 }
 
-/** The file for this bundle and command: V8's data, the bundle's mark, a sum, and how many runs have added to it. */
+/** The file for this bundle and command: V8's data, the bundle's mark, the data's length, and how many runs have added to it. */
 function codeCache(mark) {
   nodeModule.enableCompileCache?.();
   const folder = nodeModule.getCompileCacheDir?.();
   if (folder === undefined) return undefined;
   const place = bundle.replace(/[^\w.]+/g, '-').slice(-150);
   const file = `${folder}/xenolith${place}-${runsGuests ? command : 'other'}`;
-  // V8 believes what it is given. A word of each 4 KiB is summed: blocks that a crash of the host has cost are noticed.
-  const trailer = (code, runs) => {
-    let sum = 0;
-    const words = new Int32Array(code.buffer, code.byteOffset, code.length >> 2);
-    for (let at = 0; at < words.length; at += 1024) sum = (sum * 31 + words[at]) | 0;
-    return Buffer.from(`${mark} ${(sum >>> 0).toString(16).padStart(8, '0')} ${runs}`, 'latin1');
-  };
+  const trailer = (code, runs) => Buffer.from(`${mark} ${code.length.toString(16).padStart(8, '0')} ${runs}`, 'latin1');
+  // V8 believes what it is given. Blocks of a file that a crash of the host has cost are zeros.
+  const hasHole = (code) => code.includes(Buffer.alloc(4096));
   const TRAILER = mark.length + 11;
   return {
     read() {
@@ -110,7 +106,8 @@ function codeCache(mark) {
       if (data.length <= TRAILER) return undefined;
       const code = data.subarray(0, -TRAILER);
       const runs = data[data.length - 1] - 0x30;
-      return trailer(code, runs).equals(data.subarray(-TRAILER)) ? { code, runs } : undefined;
+      if (!trailer(code, runs).equals(data.subarray(-TRAILER)) || hasHole(code)) return undefined;
+      return { code, runs };
     },
     write(code, runs) {
       const next = `${file}.${process.pid}`;
