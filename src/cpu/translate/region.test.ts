@@ -147,3 +147,39 @@ test('region: pointers of nested loops walk over pages, alone and side by side',
   });
   assert.equal(cpu.gpr(S.RCX), 0n);
 });
+
+test('region: a translation that lost its place in the TLB to another page is walked anew, as by the interpreter', () => {
+  // again: add dword [esi], 0; mov eax, [esi]; mov ebx, [edi]; mov [ebp], ecx; mov edx, [esi]; xor ecx, 7000h; dec dword [16004h];
+  // jnz again
+  const code = [
+    ...[0x83, 0x06, 0x00, 0x8b, 0x06, 0x8b, 0x1f, 0x89, 0x4d, 0x00, 0x8b, 0x16],
+    ...[0x81, 0xf1, 0x00, 0x70, 0, 0, 0xff, 0x0d, 0x04, 0x60, 0x01, 0, 0x75, 0xe6],
+  ];
+  const page = 0x40_0000;
+  // A page that has the same place in the TLB.
+  const rival = page + S.TLB_ENTRIES * 4096;
+  for (const other of [rival, rival + 4096]) {
+    const { cpu } = agree(code, many(40, 43), (b) => {
+      b.write32(0x1_0000, 0x83);
+      b.write32(0x1_0000 + (page >>> 22) * 4, 0x1_1003);
+      b.write32(0x1_0000 + (other >>> 22) * 4, 0x1_2003);
+      b.write32(0x1_1000, 0x1_3003);
+      for (const at of [0x1_2000, 0x1_2004]) b.write32(at, 0x1_5003);
+      b.write32(0x1_3000, 1);
+      b.write32(0x1_4000, 1000);
+      b.write32(0x1_6004, 199);
+      b.cpu.setGpr(S.RSI, BigInt(page));
+      b.cpu.setGpr(S.RDI, BigInt(other));
+      b.cpu.setGpr(S.RBP, 0x1_1000n);
+      b.cpu.setGpr(S.RCX, 0x1_4003n);
+      b.cpu.set64(S.CR4, 0x10n);
+      b.cpu.set64(S.CR3, 0x1_0000n);
+      b.cpu.set64(S.CR0, 0x8000_0011n);
+      b.cpu.updateMode(0);
+      b.cpu.flushTlb(true);
+    });
+    assert.equal(cpu.get32(S.FAULT_VECTOR), 0);
+    // The table was changed without INVLPG: who still has the translation goes on with it.
+    assert.equal(cpu.gpr(S.RDX), other === rival ? 1000n : 1n);
+  }
+});
