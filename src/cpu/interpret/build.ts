@@ -18,7 +18,8 @@ import { c32, c64, type FunctionBody, type Label, type Val } from '../wasm/funct
 import { ModuleBuilder } from '../wasm/module.ts';
 import { I32, I64, type ValType } from '../wasm/opcodes.ts';
 import { ARRIVALS, isRegion, tableEntry, writeChain } from './arrive.ts';
-import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports, InterpreterSemantics } from './semantics.ts';
+import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports } from './handler.ts';
+import { InterpreterSemantics } from './semantics.ts';
 import { REGION_SLOTS, VECTOR_SLOTS } from './slots.ts';
 import * as status from './status.ts';
 import { defineTransfers } from './transfers.ts';

@@ -14,28 +14,10 @@ import { FILL_WRITE } from '../mmu/emitted-walk.ts';
 import type { Operand, Width } from '../semantics.ts';
 import * as S from '../state.ts';
 import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
-import { I32, I64, type ValType } from '../wasm/opcodes.ts';
+import { I32 } from '../wasm/opcodes.ts';
+import type { Imports } from './handler.ts';
 import * as status from './status.ts';
 import type { TransferName } from './transfers.ts';
-
-/** Functions a handler may call, by index in the module. */
-export interface Imports {
-  /** (cpu, descriptor) -> host address or 0. */
-  readonly slow: number;
-  /** (cpu, linear, set, flags) -> host address of plain memory or 0: mmu/emitted-walk.ts. Not in regions. */
-  readonly fill?: number;
-  /** Control transfers: interpret/transfers.ts. Not in regions. */
-  readonly transfers?: Readonly<Record<TransferName, number>>;
-  /** (cpu) -> status bits. */
-  readonly commit: number;
-  /** (cpu, segment, offset, descriptor) -> 0 when allowed. */
-  readonly segment: number;
-  readonly helpers: readonly number[];
-  /** (cpu, kind, a, b): stores the flags of an operation; translated code only. */
-  readonly flags?: number;
-  /** (cpu, linear, size and REFILL_WRITE) -> host address or 0: mmu/emitted-walk.ts; translated code only. */
-  readonly refill?: number;
-}
 
 const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;
 const STORE = { 8: 'i64.store8', 16: 'i64.store16', 32: 'i64.store32', 64: 'i64.store' } as const;
@@ -597,6 +579,3 @@ export class MemoryOperand implements Operand {
     this.extra = distance;
   }
 }
-
-export const HANDLER_PARAMS: readonly ValType[] = [I32, I32, I64];
-export const HANDLER_RESULTS: readonly ValType[] = [I32];

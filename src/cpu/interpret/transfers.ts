@@ -5,7 +5,8 @@ import { writeReturn, writeSyscall, writeSysret } from '../system/emitted-return
 import { TRANSFER_PARAMS, Transfer } from '../system/emitted-transfer.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
 import { I32 } from '../wasm/opcodes.ts';
-import { type Imports, InterpreterSemantics } from './semantics.ts';
+import type { Imports } from './handler.ts';
+import { InterpreterSemantics } from './semantics.ts';
 
 const WRITERS = {
   deliver: writeDelivery,

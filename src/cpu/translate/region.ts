@@ -9,7 +9,7 @@
 
 import type { Decoded } from '../decode/decoder.ts';
 import { HELPERS } from '../helpers.ts';
-import type { Imports } from '../interpret/semantics.ts';
+import type { Imports } from '../interpret/handler.ts';
 import * as status from '../interpret/status.ts';
 import { anyVariant } from '../isa/plan.ts';
 import * as S from '../state.ts';

@@ -10,11 +10,11 @@
 import type { Decoded } from '../decode/decoder.ts';
 import { isSegmented, registerPlace } from '../decode/record.ts';
 import type { FlagOperation } from '../flags.ts';
+import type { Imports } from '../interpret/handler.ts';
 import {
   fixedOffset,
   fixedWidth,
   ImmediateOperand,
-  type Imports,
   InterpreterSemantics,
   MemoryOperand,
   operationWidth,

@@ -282,13 +282,8 @@ export class FunctionBody {
 
   /** The same for a condition that is hardly ever true. */
   eitherRarely(condition: Val, then: () => Val, otherwise: () => Val, type: ValType): Val {
-    const out = this.temp(type);
-    this.ifRarely(
-      condition,
-      () => this.assign(out, then()),
-      () => this.assign(out, otherwise()),
-    );
-    return out;
+    this.isRare = condition.constant === undefined;
+    return this.either(condition, then, otherwise, type);
   }
 
   block(inner: (label: Label) => void): void {
