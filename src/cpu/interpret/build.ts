@@ -9,7 +9,7 @@
 import * as R from '../decode/record.ts';
 import { HELPERS } from '../helpers.ts';
 import { FLAG_WIDTHS, flagKind, flagOperations, isPending, PENDING_KINDS } from '../isa/flag-operations.ts';
-import { anyVariant, instructionPlan, OP_CALL, OP_END, type Plan } from '../isa/plan.ts';
+import { anyVariant, firstVector, instructionPlan, OP_CALL, OP_END, type Plan } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
@@ -28,8 +28,7 @@ import { defineTransfers } from './transfers.ts';
 const VECTORS_TOGETHER = 64;
 
 /** Place in the function table of the function that has a vector row's handler. */
-export const vectorSlot = (op: number): number =>
-  REGION_SLOTS + Math.floor((op - instructionPlan(false).vectors) / VECTORS_TOGETHER);
+export const vectorSlot = (op: number): number => REGION_SLOTS + Math.floor((op - firstVector()) / VECTORS_TOGETHER);
 
 /** What handlers call, imported or written here. */
 const common = (m: ModuleBuilder): Omit<Imports, 'fill'> => ({

@@ -108,6 +108,9 @@ const numbering = (): Numbering => {
   return made;
 };
 
+/** Dispatch number of the first variant of a vector row. */
+export const firstVector = (): number => numbering().vectors;
+
 /** The rows that have been needed: all integer rows, and with `vectors`, or once they were asked for, the vector rows. */
 export const knownRows = (vectors: boolean): readonly ParsedRow[] => {
   if (vectors) numbering().addVectors();

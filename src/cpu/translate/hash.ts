@@ -1,4 +1,5 @@
 /** Where the dispatcher of a region looks for a place: a table without collisions, found when the region is written. */
+
 /** The product of an offset with `factor`, cut to 32 bits: its upper `bits` are the slot. */
 export interface Hash {
   readonly factor: number;

@@ -4,8 +4,8 @@
  * General registers and flags are locals (registers.ts, flags.ts). They go to the state block where the region is left; every way out
  * leads through one place at its end.
  *
- * What is not ordinary (an access that the TLB does not know, a fault, a device) is left to the interpreter at the instruction where it
- * happens. So a region calls nobody in between, and its values can stay in registers.
+ * What is not ordinary (a fault, a device) is left to the interpreter at the instruction where it happens. The one call in between, the page
+ * walk for what the TLB does not know, is marked as rare, so that the values of a region can stay in registers.
  */
 import type { Decoded } from '../decode/decoder.ts';
 import { isSegmented, registerPlace } from '../decode/record.ts';
@@ -209,24 +209,17 @@ export class TranslatorSemantics extends InterpreterSemantics {
     const page = this.pages.of(this.insn, bytes, stack);
     if (page !== undefined) return this.nearby(page, linear, bytes, kind);
     const { entry, distance } = this.lookUp(linear, kind === 'read' ? S.TLB_READ : S.TLB_WRITE);
-    const miss = f.op('i64.gt_u', distance, c64(4096 - bytes));
-    if (this.storesBeside && kind !== 'read')
-      return f.eitherRarely(
-        miss,
-        () => this.besideCode(linear, bytes),
-        () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
-        I32,
-      );
     return f.eitherRarely(
-      miss,
-      () => this.refill(linear, bytes, kind),
+      f.op('i64.gt_u', distance, c64(4096 - bytes)),
+      () => this.missed(linear, bytes, kind),
       () => f.op('i32.add', f.load('i32.load', entry, S.TLB_HOST), f.op('i32.wrap_i64', distance)),
       I32,
     );
   }
   /** Host address of what the TLB does not know, after a page walk; leaves the region when it is not plain memory or faults. */
-  private refill(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
+  private missed(linear: Val, bytes: number, kind: 'read' | 'write' | 'update'): Val {
     const { f } = this;
+    if (this.storesBeside && kind !== 'read') return this.besideCode(linear, bytes);
     const host = f.call(
       this.imports.refill!,
       [this.cpu, linear, c32(bytes | (kind === 'read' ? 0 : REFILL_WRITE))],
@@ -255,17 +248,9 @@ export class TranslatorSemantics extends InterpreterSemantics {
       pages.isFar(page, distance, bytes),
       () => {
         const found = this.lookUp(linear, own);
-        const miss = f.op('i64.gt_u', found.distance, c64(4096 - bytes));
-        if (this.storesBeside && kind !== 'read')
-          return f.eitherRarely(
-            miss,
-            () => this.besideCode(linear, bytes),
-            () => this.meet(page, found, own),
-            I32,
-          );
         return f.eitherRarely(
-          miss,
-          () => this.refill(linear, bytes, kind),
+          f.op('i64.gt_u', found.distance, c64(4096 - bytes)),
+          () => this.missed(linear, bytes, kind),
           () => this.meet(page, found, own),
           I32,
         );
