@@ -10,63 +10,65 @@ const fs = process.getBuiltinModule('node:fs');
 const nodeModule = process.getBuiltinModule('node:module');
 const dist = process.getBuiltinModule('node:url').fileURLToPath(new URL('../dist/', import.meta.url));
 const command = process.argv[2] ?? '';
-const bundle = `${dist}${command === 'run' ? 'run' : 'cli'}.cjs`;
+const program = command === 'run' ? 'run' : 'cli';
 const runsGuests = ['run', 'experiment', 'audit', 'diff'].includes(command);
-const LAST_TRIED_NODE = 26;
-/** Number of the loop of the interpreter in its module. */
-const MAIN_FUNCTION = 18;
+let hearsHints = false;
+read.into = Buffer.allocUnsafeSlow(1 << 20);
 
-if (fs.existsSync(bundle)) {
+if (fs.existsSync(`${dist}${program}.cjs`)) {
   const interpreter = runsGuests ? compileInterpreter() : undefined;
-  (await loadBundle()).start(interpreter);
+  (await loadProgram()).start(interpreter);
 } else {
   const { start } = await import('../src/cli/entry.ts');
   start(undefined);
 }
 
-/**
- * On other threads, while this one loads the program. V8 begins to optimise the module's main function after some hundred guest
- * instructions in any case, which takes tens of milliseconds that a short run waits for at its end; this way it is done by then.
- */
+/** On other threads, while this one loads the program. */
 async function compileInterpreter() {
-  // Translated code says what hardly ever happens; older V8s listen only if asked to.
-  if (major < 25) setFlag('--experimental-wasm-branch-hinting');
-  optimiseAtOnce(MAIN_FUNCTION);
   // Compiling alone does not keep the process from ending.
   const alive = setInterval(() => {}, 1 << 30);
   try {
-    const main = await WebAssembly.compile(fs.readFileSync(`${dist}interpreter.wasm`));
-    return { main, vectors: () => new WebAssembly.Module(fs.readFileSync(`${dist}vectors.wasm`)) };
+    const main = await WebAssembly.compile(read(`${dist}interpreter.wasm`));
+    const vectors = () => new WebAssembly.Module(fs.readFileSync(`${dist}vectors.wasm`));
+    return { main, vectors, beforeRegions: () => setHints(true) };
   } finally {
     clearInterval(alive);
-    optimiseAtOnce(-1);
   }
 }
 
-/** Tells V8 which function of WebAssembly modules to optimise when they are compiled; -1: none. */
-function optimiseAtOnce(number) {
-  setFlag(`--wasm-eager-tier-up-function=${number}`);
+/** Translated code says what hardly ever happens. V8s before that of Node 25 listen only if asked to. */
+function setHints(on) {
+  if (major >= 25) return;
+  process.getBuiltinModule('node:v8').setFlagsFromString(`--${on ? '' : 'no-'}experimental-wasm-branch-hinting`);
+  hearsHints = on;
 }
 
-/** V8 complains on standard error about flags that it does not have: a Node that nobody has tried is asked for nothing. */
-function setFlag(flag) {
-  if (major <= LAST_TRIED_NODE) process.getBuiltinModule('node:v8').setFlagsFromString(flag);
+/** The program; it asks for what it is to load later by itself. */
+async function loadProgram() {
+  const source = readSource(program);
+  // What has been read of the interpreter meanwhile is compiled from here on.
+  await new Promise(setImmediate);
+  return evaluate(source)(nodeModule.createRequire(source.file), source.file, () =>
+    evaluate(readSource(`${program}-later`)),
+  );
 }
 
 /**
  * Compiling is most of a short run. Node's own compile cache keeps a file's functions as they are before it runs, of which there are
  * none yet; this keeps those that runs needed, in the same folder (NODE_COMPILE_CACHE or the system's temporary one).
  */
-async function loadBundle() {
-  const { Script, constants } = process.getBuiltinModule('node:vm');
+function readSource(name) {
+  const file = `${dist}${name}.cjs`;
   // It is ASCII, which is quicker to read as this.
-  const source = fs.readFileSync(bundle, 'latin1');
-  const cache = codeCache(source.slice(2, 18));
-  const kept = cache?.read();
-  // What has been read of the interpreter meanwhile is compiled from here on.
-  await new Promise(setImmediate);
-  const script = new Script(source, {
-    filename: bundle,
+  const text = read(file).latin1Slice();
+  const cache = codeCache(file, text.slice(2, 18));
+  return { file, text, cache, kept: cache?.read() };
+}
+
+function evaluate({ file, text, cache, kept }) {
+  const { Script, constants } = process.getBuiltinModule('node:vm');
+  const script = new Script(text, {
+    filename: file,
     cachedData: kept?.code,
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
@@ -76,30 +78,46 @@ async function loadBundle() {
       // A wrong option needs little of the program, and after a long run V8 may have forgotten how it began.
       if (code === 2 || process.uptime() > 10) return;
       // V8 takes it back only under the flags it was made under.
-      if (runsGuests) optimiseAtOnce(MAIN_FUNCTION);
+      if (hearsHints) setHints(false);
       cache.write(script.createCachedData(), runs + 1);
     });
-  return script.runInThisContext()(nodeModule.createRequire(bundle), bundle);
+  return script.runInThisContext();
 }
 
-/** The file for this bundle and command: V8's data, the bundle's mark, the data's length, and how many runs have added to it. */
-function codeCache(mark) {
-  nodeModule.enableCompileCache?.();
-  const folder = nodeModule.getCompileCacheDir?.();
-  if (folder === undefined) return undefined;
-  const place = bundle.replace(/[^\w.]+/g, '-').slice(-150);
-  const file = `${folder}/xenolith${place}-${runsGuests ? command : 'other'}`;
+/** A file's bytes, until the next call: memory that was touched before is much cheaper than new one. */
+function read(path, isRightful = () => true) {
+  const file = fs.openSync(path);
+  try {
+    const about = fs.fstatSync(file);
+    if (!isRightful(about)) return Buffer.alloc(0);
+    if (about.size > read.into.length) read.into = Buffer.allocUnsafeSlow(about.size);
+    let length = 0;
+    for (let more = 1; more > 0; length += more) more = fs.readSync(file, read.into, length, about.size - length, null);
+    return read.into.subarray(0, length);
+  } finally {
+    fs.closeSync(file);
+  }
+}
+
+/** The file for a script, the command and this Node: V8's data, the script's mark, the data's length, and how many runs have added to it. */
+function codeCache(script, mark) {
+  const { env } = process;
+  if (env.NODE_DISABLE_COMPILE_CACHE !== undefined) return undefined;
+  const uid = process.getuid?.() ?? 0;
+  // Node's name for it. What it does besides is not needed here and takes its time.
+  const folder = env.NODE_COMPILE_CACHE || `${process.getBuiltinModule('node:os').tmpdir()}/node-compile-cache`;
+  // V8 takes code back only under the options it was made under.
+  const options = [process.version, process.arch, ...process.execArgv, env.NODE_OPTIONS ?? ''].join(' ');
+  const place = `${script}-${runsGuests ? command : 'other'}-${options}`.replace(/[^\w.]+/g, '-').slice(-200);
+  const file = `${folder}/xenolith-${uid}/${place}`;
   const trailer = (code, runs) => Buffer.from(`${mark} ${code.length.toString(16).padStart(8, '0')} ${runs}`, 'latin1');
-  // V8 believes what it is given. Blocks of a file that a crash of the host has cost are zeros.
-  const hasHole = (code) => code.includes(Buffer.alloc(4096));
   const TRAILER = mark.length + 11;
   return {
     read() {
       let data;
       try {
         // It is code: somebody else's is not run.
-        if (fs.statSync(file).uid !== (process.getuid?.() ?? 0)) return undefined;
-        data = fs.readFileSync(file);
+        data = read(file, (about) => about.uid === uid);
       } catch {
         return undefined; // There is none yet.
       }
@@ -112,11 +130,23 @@ function codeCache(mark) {
     write(code, runs) {
       const next = `${file}.${process.pid}`;
       try {
-        fs.writeFileSync(next, Buffer.concat([code, trailer(code, runs)]), { mode: 0o600 });
+        fs.mkdirSync(`${folder}/xenolith-${uid}`, { recursive: true, mode: 0o700 });
+        fs.writeFileSync(next, Buffer.concat([code, trailer(code, runs)]), { mode: 0o600, flag: 'wx' });
         fs.renameSync(next, file);
       } catch {
         fs.rmSync(next, { force: true }); // No room or no right to: the next start compiles again.
       }
     },
   };
+}
+
+/** V8 believes what it is given. Blocks of a file that a crash of the host has cost are zeros. */
+function hasHole({ buffer, byteOffset, length }) {
+  const WORDS = 1024;
+  const words = new Int32Array(buffer, byteOffset, length >> 2);
+  for (let at = 0, end = WORDS; end <= words.length; at = end, end += WORDS) {
+    while (at < end && words[at] === 0) at++;
+    if (at === end) return true;
+  }
+  return false;
 }

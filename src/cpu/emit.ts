@@ -10,8 +10,8 @@ import { ADD, arithmetic, DEC, differenceBits, type FlagOperation, INC, LOGIC, S
 import type { TransferName } from './interpret/transfers.ts';
 import type { Operand, Semantics, Width } from './semantics.ts';
 import * as S from './state.ts';
-import { c32, c64, type FunctionBody, type Val } from './wasm/function.ts';
-import { I32 } from './wasm/opcodes.ts';
+import type { FunctionBody } from './wasm/function.ts';
+import { c32, c64, I32, type Val } from './wasm/value.ts';
 
 const MASK: Readonly<Record<number, bigint>> = { 8: 0xffn, 16: 0xffffn, 32: 0xffff_ffffn };
 

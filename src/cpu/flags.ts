@@ -6,8 +6,8 @@
  */
 import type { Semantics } from './semantics.ts';
 import * as S from './state.ts';
-import { c32, c64, type Val } from './wasm/function.ts';
 import type { Op } from './wasm/opcodes.ts';
+import { c32, c64, type Val } from './wasm/value.ts';
 
 export interface FlagOperation {
   /** Different for each operation; 0 stands for flags that are already computed. */

@@ -7,7 +7,8 @@
  */
 import type { FlagOperation } from './flags.ts';
 import type { TransferName } from './interpret/transfers.ts';
-import type { FunctionBody, Val } from './wasm/function.ts';
+import type { FunctionBody } from './wasm/function.ts';
+import type { Val } from './wasm/value.ts';
 
 export type Width = 8 | 16 | 32 | 64 | 128;
 

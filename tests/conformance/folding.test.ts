@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fold, isAbsorbing, isNeutral } from '../../src/cpu/wasm/fold.ts';
-import { c32, c64, FunctionBody } from '../../src/cpu/wasm/function.ts';
+import { FunctionBody } from '../../src/cpu/wasm/function.ts';
 import { ModuleBuilder } from '../../src/cpu/wasm/module.ts';
-import { I32, I64, OPS, type Op } from '../../src/cpu/wasm/opcodes.ts';
+import { OPS, type Op } from '../../src/cpu/wasm/opcodes.ts';
+import { c32, c64, I32, I64 } from '../../src/cpu/wasm/value.ts';
 import { Random } from './support/random.ts';
 
 const INTERESTING_64 = [

@@ -1,9 +1,9 @@
 /**
  * Instruction decoder: bytes to an {@link Insn}, by tables built from the rows (key `sdm:2 "Instruction Format"`).
  */
-import { type OperandSpec, type ParsedRow, parseRow } from '../isa/encoding.ts';
+import { type OperandSpec, opcodePlace, type ParsedRow, PLACE_PLUS_R, parseRow } from '../isa/encoding.ts';
 import { mayBeVector } from '../isa/index.ts';
-import { knownRows } from '../isa/plan.ts';
+import { knownRows, parsedRow } from '../isa/plan.ts';
 import { forcedEmulationRow } from '../isa/system.ts';
 import * as S from '../state.ts';
 import { type Insn, type MemoryOperand, plainInsn } from './insn.ts';
@@ -20,40 +20,53 @@ export type DecodeResult = Decoded | 'undefined' | 'more' | 'long';
 
 const MAX_LENGTH = 15;
 
-type Table = (ParsedRow[] | undefined)[];
+/** A row that names its prefix, its ModRM byte or its digit is more specific than one that does not. */
+const rank = ({ encoding }: ParsedRow): number =>
+  (encoding.prefix === undefined ? 4 : 0) +
+  (encoding.modrm === undefined ? 2 : 0) +
+  (encoding.digit === undefined ? 1 : 0);
 
-/** Candidate rows by [vex][map][opcode]: without the vector rows, and with them. */
-let integerTables: Table[] | undefined, wholeTables: Table[] | undefined;
+/** Finds the rows of an opcode; only those are read. */
+class OpcodeIndex {
+  readonly vectors: boolean;
+  /** By {@link opcodePlace}: 1 + the last link of a chain; a link names a row by its position, and the link before it. */
+  private readonly heads = new Uint16Array(2048);
+  private readonly positions: number[] = [];
+  private readonly before: number[] = [];
+  private readonly found: (readonly ParsedRow[] | undefined)[] = [];
 
-const tableOf = (vex: boolean, map: number, opcode: number): Table => {
-  // Most guests begin with neither.
-  if (wholeTables === undefined && !vex && !mayBeVector(map, opcode)) {
-    integerTables ??= buildTables(false);
-    return integerTables[map];
+  constructor(vectors: boolean) {
+    this.vectors = vectors;
+    knownRows(vectors).forEach(({ encoding }, position) => {
+      const place = opcodePlace(encoding);
+      for (let i = (place & PLACE_PLUS_R) === 0 ? 1 : 8, at = place & 0x7ff; i > 0; i--, at++) {
+        this.before.push(this.heads[at]);
+        this.positions.push(position);
+        this.heads[at] = this.positions.length;
+      }
+    });
   }
-  wholeTables ??= buildTables(true);
-  return wholeTables[(vex ? 4 : 0) + map];
-};
 
-const buildTables = (vectors: boolean): Table[] => {
-  const out = Array.from({ length: 8 }, (): Table => new Array<ParsedRow[] | undefined>(256));
-  for (const parsed of knownRows(vectors)) {
-    const { encoding } = parsed;
-    const table = out[(encoding.vex ? 4 : 0) + encoding.map];
-    for (let i = 0; i < (encoding.plusR ? 8 : 1); i++) {
-      const opcode = encoding.opcode + i;
-      table[opcode] ??= [];
-      table[opcode].push(parsed);
-    }
+  /** Most specific first. */
+  rowsOf(place: number): readonly ParsedRow[] {
+    const known = this.found[place];
+    if (known !== undefined) return known;
+    const rows: ParsedRow[] = [];
+    for (let link = this.heads[place]; link !== 0; link = this.before[link - 1])
+      rows.unshift(parsedRow(this.positions[link - 1]));
+    if (rows.length > 1) rows.sort((a, b) => rank(a) - rank(b));
+    this.found[place] = rows;
+    return rows;
   }
-  // A row that names its prefix, its ModRM byte or its digit is more specific than one that does not.
-  const rank = (p: ParsedRow) =>
-    (p.encoding.prefix === undefined ? 4 : 0) +
-    (p.encoding.modrm === undefined ? 2 : 0) +
-    (p.encoding.digit === undefined ? 1 : 0);
-  for (const table of out)
-    for (const list of table) if (list !== undefined && list.length > 1) list.sort((a, b) => rank(a) - rank(b));
-  return out;
+}
+
+let index: OpcodeIndex | undefined;
+
+/** Candidates for an opcode. Most guests begin without vector rows, which are made when one of them may be meant. */
+const candidatesFor = (vex: boolean, map: number, opcode: number): readonly ParsedRow[] => {
+  if (index === undefined || (!index.vectors && (vex || mayBeVector(map, opcode))))
+    index = new OpcodeIndex(vex || mayBeVector(map, opcode));
+  return index.rowsOf((((vex ? 4 : 0) + map) << 8) | opcode);
 };
 
 const FORCED_EMULATION_PREFIX = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
@@ -212,8 +225,8 @@ export class Decoder {
       opcode = this.u8();
     }
     if (this.short) return 'more';
-    const candidates = tableOf(vex, map, opcode)[opcode];
-    if (candidates === undefined) return 'undefined';
+    const candidates = candidatesFor(vex, map, opcode);
+    if (candidates.length === 0) return 'undefined';
     const mandatory = vex ? vexPrefix : repeat === 0xf3 ? 'F3' : repeat === 0xf2 ? 'F2' : operand66 ? '66' : 'NP';
     let modrm = -1;
     if (candidates.some((c) => c.encoding.hasModrm)) {

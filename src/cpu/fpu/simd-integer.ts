@@ -1,11 +1,7 @@
 /** Integer SIMD operations that are too intricate for inline code. Operands and result as in simd-float.ts. */
 import type { Cpu } from '../cpu.ts';
 import * as S from '../state.ts';
-
-export const MPSADBW = 0,
-  PHMINPOSUW = 1,
-  INSERTPS = 2,
-  CRC32 = 3;
+import { INSERTPS, MPSADBW, PHMINPOSUW } from './simd-operations.ts';
 
 const FIRST = S.SCRATCH,
   SECOND = S.SCRATCH + 16,

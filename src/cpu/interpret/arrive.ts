@@ -1,8 +1,8 @@
 /** Arriving at an instruction: from RIP to the code cache's table entry, and from region to region. */
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import type { FunctionBody } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
-import { I32 } from '../wasm/opcodes.ts';
+import { c32, c64, I32, type Val } from '../wasm/value.ts';
 import * as status from './status.ts';
 
 /**

@@ -9,26 +9,37 @@
 import * as R from '../decode/record.ts';
 import { HELPERS } from '../helpers.ts';
 import { FLAG_WIDTHS, flagKind, flagOperations, isPending, PENDING_KINDS } from '../isa/flag-operations.ts';
-import { anyVariant, firstVector, instructionPlan, OP_CALL, OP_END, type Plan } from '../isa/plan.ts';
+import { anyVariant, instructionPlan, OP_CALL, OP_END, type Plan } from '../isa/plan.ts';
 import { unitCheck } from '../isa/unit.ts';
 import { defineWalk } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
-import { DELIVER_CODE, DELIVER_FAULT } from '../system/emitted-gates.ts';
-import { c32, c64, type FunctionBody, type Label, type Val } from '../wasm/function.ts';
+import { DELIVER_CODE, DELIVER_FAULT } from '../system/plain-delivery.ts';
+import type { FunctionBody } from '../wasm/function.ts';
 import { ModuleBuilder } from '../wasm/module.ts';
-import { I32, I64, type ValType } from '../wasm/opcodes.ts';
+import { c32, c64, I32, I64, type Label } from '../wasm/value.ts';
 import { ARRIVALS, isRegion, tableEntry, writeChain } from './arrive.ts';
+import {
+  GROUP_PARAMS,
+  groups,
+  type Leaf,
+  numbersIn,
+  singles,
+  toTypeScript,
+  vectors,
+  writeGroup,
+  writeTree,
+} from './dispatch.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, type Imports } from './handler.ts';
 import { InterpreterSemantics } from './semantics.ts';
-import { REGION_SLOTS, VECTOR_SLOTS } from './slots.ts';
+import { REGION_SLOTS, VECTOR_SLOTS, VECTORS_TOGETHER } from './slots.ts';
 import * as status from './status.ts';
 import { defineTransfers } from './transfers.ts';
 
-/** Handlers of vector rows that share a function, and how many such functions there may be. */
-const VECTORS_TOGETHER = 64;
-
-/** Place in the function table of the function that has a vector row's handler. */
-export const vectorSlot = (op: number): number => REGION_SLOTS + Math.floor((op - firstVector()) / VECTORS_TOGETHER);
+/** Instructions of a machine that its first loop executes. */
+const FIRST_INSTRUCTIONS = 100_000;
+/** Handlers that share a function: those of common rows in the first loop, and those of rare ones. */
+const COMMON_TOGETHER = 16,
+  RARE_TOGETHER = 64;
 
 /** What handlers call, imported or written here. */
 const common = (m: ModuleBuilder): Omit<Imports, 'fill'> => ({
@@ -48,12 +59,13 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const simple: Imports = { ...rest, slow: walk.slow, fill: walk.fill };
   const transfers = defineTransfers(m, simple, walk.fill);
   const imports: Imports = { ...simple, transfers };
-  const run = m.define([I32, I32], [I32]);
-  m.export('run', run.index);
+  const [enter, first, main] = [1, 2, 3].map(() => m.define([I32, I32], [I32]));
+  m.export('run', enter.index);
   m.export('slow', walk.slow);
   m.export('fill', walk.fill);
   m.export('refill', walk.refill);
   m.export('deliver', transfers.deliver);
+  m.export('count', writeCount(m));
   m.exportTable('functions', REGION_SLOTS + VECTOR_SLOTS);
   // Stands in the table until the vector module is there.
   const absent = m.define(GROUP_PARAMS, HANDLER_RESULTS);
@@ -62,13 +74,23 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   m.export('absentVectors', absent.index);
   const flags = writeFlags(m, imports);
   m.export('flags', flags);
-  writeLoop(m, run.body, writeHandlers(m, plan.variants, 0, imports), {
-    plan,
-    chain: writeChain(m),
-    flags,
-    deliver: transfers.deliver,
-    confirm: walk.confirm,
+  const handlers = writeHandlers(m, plan.variants, 0, imports);
+  const parts = { chain: writeChain(m), flags, deliver: transfers.deliver, confirm: walk.confirm };
+  const rare = groups(m, plan, handlers, [plan.commonEnd, plan.vectors], RARE_TOGETHER);
+  const left = m.global(FIRST_INSTRUCTIONS);
+  writeLoop(first.body, {
+    ...parts,
+    leaves: [...groups(m, plan, handlers, [OP_CALL + 1, plan.commonEnd], COMMON_TOGETHER), ...rare, vectors(m, plan)],
+    until: { left, next: main.index },
   });
+  writeLoop(main.body, {
+    ...parts,
+    leaves: [...singles(plan, handlers, [OP_CALL + 1, plan.commonEnd]), ...rare, vectors(m, plan)],
+  });
+  const { body } = enter;
+  const args = [body.param(0), body.param(1)];
+  body.if(body.global(left), () => body.return(body.call(first.index, args, I32)));
+  body.push(body.call(main.index, args, I32));
   return m.finish();
 };
 
@@ -81,9 +103,27 @@ export const buildVectors = (): Uint8Array<ArrayBuffer> => {
   const handlers = writeHandlers(m, plan.variants, plan.vectors, { ...rest, fill });
   for (let from = plan.vectors, n = 0; from < handlers.length; from += VECTORS_TOGETHER, n++) {
     if (n === VECTOR_SLOTS) throw new Error('more vector rows than slots in the function table');
-    m.export(String(n), writeGroup(m, handlers, from, Math.min(from + VECTORS_TOGETHER, handlers.length)));
+    const numbers = numbersIn(handlers, [from, from + VECTORS_TOGETHER]);
+    if (numbers.length > 0) m.export(String(n), writeGroup(m, handlers, numbers));
   }
   return m.finish();
+};
+
+/** (at, words, first): writes first, first + 1... to so many 32-bit words. */
+const writeCount = (m: ModuleBuilder): number => {
+  const { index, body: f } = m.define([I32, I32, I32], []);
+  const [at, words, value] = [0, 1, 2].map((i) => f.param(i));
+  f.block((done) =>
+    f.loop((again) => {
+      f.brIf(f.op('i32.eqz', words), done);
+      f.store('i32.store', at, value);
+      f.assign(at, f.op('i32.add', at, c32(4)));
+      f.assign(words, f.op('i32.sub', words, c32(1)));
+      f.assign(value, f.op('i32.add', value, c32(1)));
+      f.br(again);
+    }),
+  );
+  return index;
 };
 
 /** One function per variant from a dispatch number on; their indices by dispatch number. */
@@ -148,13 +188,19 @@ const writeFlags = (m: ModuleBuilder, imports: Imports): number => {
   return index;
 };
 
-const writeLoop = (
-  m: ModuleBuilder,
-  f: FunctionBody,
-  handlers: readonly number[],
-  use: { plan: Plan; chain: number; flags: number; deliver: number; confirm: number },
-): void => {
-  const { plan, chain, flags, deliver, confirm } = use;
+/** What a loop calls, by function index. */
+interface LoopParts {
+  readonly chain: number;
+  readonly flags: number;
+  readonly deliver: number;
+  readonly confirm: number;
+  readonly leaves: readonly Leaf[];
+  /** A global that counts instructions down; at 0 another function, with the same parameters, goes on. */
+  readonly until?: { readonly left: number; readonly next: number };
+}
+
+const writeLoop = (f: FunctionBody, parts: LoopParts): void => {
+  const { chain, flags, deliver, confirm, leaves, until } = parts;
   const cpu = f.param(0);
   const rec = f.variable(I32),
     ip = f.variable(I64),
@@ -243,12 +289,17 @@ const writeLoop = (
       f.br(again);
     });
     f.store('i64.store', cpu, ip, S.RIP);
+    if (until !== undefined) {
+      const left = f.global(until.left);
+      f.ifRarely(f.op('i32.eqz', left), () => f.return(f.call(until.next, [cpu, rec], I32)));
+      f.setGlobal(until.left, f.op('i32.sub', left, c32(1)));
+    }
     f.ifRarely(f.op('i32.eqz', budget), () => f.return(c32(status.EXIT_BUDGET)));
     f.assign(budget, f.op('i32.sub', budget, c32(1)));
     f.store('i32.store', cpu, budget, S.BUDGET);
     f.store('i32.store', cpu, rec, S.RECORD);
     f.release();
-    writeTree(f, op, dispatchLeaves(m, handlers, plan, [cpu, rec, ip], op, st));
+    writeTree(f, op, [toTypeScript, ...leaves], { args: [cpu, rec, ip], status: st });
     f.if(f.op('i32.eqz', st), () => {
       advance();
       f.assign(rec, f.op('i32.add', rec, c32(R.RECORD_SIZE)));
@@ -283,102 +334,4 @@ const writeLoop = (
     f.br(again);
   });
   f.unreachable();
-};
-
-/** A range of dispatch numbers that is served by one piece of code. */
-interface Leaf {
-  readonly from: number;
-  readonly to: number;
-  readonly weight: number;
-  readonly write: (f: FunctionBody) => void;
-}
-
-/** Comparison tree over neighbouring leaves, split where the weights balance. */
-const writeTree = (f: FunctionBody, op: Val, leaves: readonly Leaf[]): void => {
-  const total: number[] = [0];
-  for (const { weight } of leaves) total.push(total[total.length - 1] + weight);
-  const emit = (from: number, to: number): void => {
-    if (to - from === 1) {
-      leaves[from].write(f);
-      f.release();
-      return;
-    }
-    const half = (total[from] + total[to]) / 2;
-    let split = from + 1;
-    while (split < to - 1 && total[split] < half) split++;
-    const less = f.op('i32.lt_u', op, c32(leaves[split].from));
-    f.if(
-      less,
-      () => emit(from, split),
-      () => emit(split, to),
-    );
-  };
-  emit(0, leaves.length);
-};
-
-/** How often records lead to TypeScript, and to vector rows, on the scale of row weights. */
-const CALL_WEIGHT = 20,
-  VECTOR_WEIGHT = 20;
-
-/** Rare handlers that share a tree in a function of their own. */
-const RARE_TOGETHER = 64;
-
-/** A function of a group of handlers: the dispatch number, then what handlers take. */
-const GROUP_PARAMS: readonly ValType[] = [I32, ...HANDLER_PARAMS];
-
-const writeGroup = (m: ModuleBuilder, handlers: readonly number[], from: number, to: number): number => {
-  const { index, body } = m.define(GROUP_PARAMS, HANDLER_RESULTS);
-  const result = body.variable(I32);
-  const own = HANDLER_PARAMS.map((_, i) => body.param(i + 1));
-  const leaves = Array.from(
-    { length: to - from },
-    (_, i): Leaf => ({
-      from: from + i,
-      to: from + i + 1,
-      weight: 1,
-      write: (f) => f.assign(result, f.call(handlers[from + i], own, I32)),
-    }),
-  );
-  writeTree(body, body.param(0), leaves);
-  body.push(result);
-  return index;
-};
-
-/**
- * Leaves of the main tree: one per common handler, one per stretch of rare ones, and one for all vector rows. The main function stays
- * small enough to be compiled in a moment, and stretches that a guest never meets are never compiled.
- */
-const dispatchLeaves = (
-  m: ModuleBuilder,
-  handlers: readonly number[],
-  plan: Plan,
-  args: readonly Val[],
-  op: Val,
-  st: Val,
-): Leaf[] => {
-  const weight = (n: number): number => plan.variants[n]!.parsed.row.weight ?? 1;
-  const leaf = (from: number, to: number, heavy: number, call: (f: FunctionBody) => Val): Leaf => ({
-    from,
-    to,
-    weight: heavy,
-    write: (f) => f.assign(st, call(f)),
-  });
-  const leaves: Leaf[] = [
-    { from: OP_CALL, to: OP_CALL + 1, weight: CALL_WEIGHT, write: (f) => f.return(c32(status.EXIT_CALL)) },
-  ];
-  for (let n = OP_CALL + 1; n < plan.commonEnd; n++)
-    leaves.push(leaf(n, n + 1, weight(n), (f) => f.call(handlers[n], args, I32)));
-  for (let from = plan.commonEnd; from < plan.vectors; from += RARE_TOGETHER) {
-    const to = Math.min(from + RARE_TOGETHER, plan.vectors);
-    const group = writeGroup(m, handlers, from, to);
-    const heaviest = Math.max(...Array.from({ length: to - from }, (_, i) => weight(from + i)));
-    leaves.push(leaf(from, to, heaviest, (f) => f.call(group, [op, ...args], I32)));
-  }
-  const vectors = (f: FunctionBody): Val => {
-    const group = f.op('i32.div_u', f.op('i32.sub', op, c32(plan.vectors)), c32(VECTORS_TOGETHER));
-    const type = m.type(GROUP_PARAMS, HANDLER_RESULTS);
-    return f.callIndirect(type, f.op('i32.add', group, c32(REGION_SLOTS)), [op, ...args], I32);
-  };
-  leaves.push(leaf(plan.vectors, plan.vectors + VECTOR_SLOTS * VECTORS_TOGETHER, VECTOR_WEIGHT, vectors));
-  return leaves;
 };

@@ -1,6 +1,6 @@
 /** What a handler takes and gives, and whom it may call. */
 
-import { I32, I64, type ValType } from '../wasm/opcodes.ts';
+import { I32, I64, type ValType } from '../wasm/value.ts';
 import type { TransferName } from './transfers.ts';
 
 /** (cpu, record, instruction pointer) -> status. */

@@ -4,8 +4,8 @@ import type { RegionCompiler } from '../decode/regions.ts';
 import { HELPERS } from '../helpers.ts';
 import * as S from '../state.ts';
 import { buildRegion } from '../translate/region.ts';
-import { buildInterpreter, buildVectors, vectorSlot } from './build.ts';
-import { REGION_SLOTS, VECTOR_SLOTS } from './slots.ts';
+import { buildInterpreter, buildVectors } from './build.ts';
+import { REGION_SLOTS, VECTOR_SLOTS, vectorSlot } from './slots.ts';
 
 /** Runs from a record (0: look RIP up) until something needs attention; an EXIT_* number. */
 export type InterpreterEntry = (cpu: number, record: number) => number;
@@ -18,6 +18,8 @@ export type DeliveryEntry = (cpu: number, what: number, next: bigint, code: numb
 
 export interface Interpreter {
   readonly run: InterpreterEntry;
+  /** Writes `first`, `first` + 1... to so many 32-bit words of memory from a byte address on. */
+  readonly count: (at: number, words: number, first: number) => void;
   /** Makes a vCPU known; its state block begins at `base`. */
   attach(cpu: Cpu): void;
   /** Translates blocks of guest code into a slot of the region table. */
@@ -29,6 +31,8 @@ export interface InterpreterModules {
   readonly main: WebAssembly.Module;
   /** Handlers of vector rows: asked for when a guest meets the first of them. */
   vectors(): WebAssembly.Module;
+  /** Called once, before the first region is compiled: what the host has to tell its WebAssembly engine by then. */
+  beforeRegions?(): void;
 }
 
 /** Builds and compiles the modules, which takes some tens of milliseconds each. */
@@ -80,11 +84,19 @@ export const createInterpreter = (memory: WebAssembly.Memory, modules = interpre
     for (const [name, entry] of Object.entries(exports)) functions.set(REGION_SLOTS + Number(name), entry);
     return functions.get(vectorSlot(op)) as VectorEntry;
   };
+  let prepared = false;
+  const prepare = (): void => {
+    if (prepared) return;
+    prepared = true;
+    modules.beforeRegions?.();
+  };
   return {
     run: instance.exports['run'] as InterpreterEntry,
+    count: instance.exports['count'] as Interpreter['count'],
     compiler: {
       compile: (slot, code, mode) => {
         const { bytes, entries } = buildRegion(code, mode);
+        prepare();
         const region = new WebAssembly.Instance(new WebAssembly.Module(bytes), forOthers);
         functions.set(slot, region.exports['region']);
         return { size: bytes.length, entries };

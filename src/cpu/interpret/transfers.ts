@@ -4,7 +4,7 @@ import { writeDelivery } from '../system/emitted-gates.ts';
 import { writeReturn, writeSyscall, writeSysret } from '../system/emitted-returns.ts';
 import { TRANSFER_PARAMS, Transfer } from '../system/emitted-transfer.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
-import { I32 } from '../wasm/opcodes.ts';
+import { I32 } from '../wasm/value.ts';
 import type { Imports } from './handler.ts';
 import { InterpreterSemantics } from './semantics.ts';
 

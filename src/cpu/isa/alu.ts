@@ -1,7 +1,7 @@
 /** Two-operand arithmetic and logic, INC/DEC/NEG/NOT, compare and test, exchange-and-add, decimal adjustment. */
 import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
+import { c32, c64, type Val } from '../wasm/value.ts';
 import { insn, type Meaning, type Row, type RowOptions } from './row.ts';
 
 const hex = (n: number): string => n.toString(16).toUpperCase().padStart(2, '0');

@@ -1,7 +1,6 @@
 /** Bit tests, bit scans, counts, and the BMI1/BMI2 bit operations. */
 import type { Operand, Semantics } from '../semantics.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I64 } from '../wasm/opcodes.ts';
+import { c32, c64, I64, type Val } from '../wasm/value.ts';
 import { setZero } from './alu.ts';
 import { insn, type Meaning, type Row, type RowOptions } from './row.ts';
 

@@ -1,7 +1,7 @@
 /** Near jumps, calls and returns, conditional branches, loops. */
 import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c64, type Val } from '../wasm/function.ts';
+import { c64, type Val } from '../wasm/value.ts';
 import { insn, type Meaning, type Row, type RowOptions } from './row.ts';
 
 const CONDITIONS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G'];

@@ -106,6 +106,39 @@ export const parseEncoding = (text: string): Encoding => {
   return { map, vex, vexW, prefix, opcode, plusR, hasModrm, digit, form, modrm };
 };
 
+const ZERO = 0x30;
+const hexDigit = (code: number): number => (code <= 0x39 ? code - ZERO : code - 0x37);
+const byteAt = (text: string, at: number): number =>
+  (hexDigit(text.charCodeAt(at)) << 4) | hexDigit(text.charCodeAt(at + 1));
+
+/** Set in an {@link opcodePlace} of which the next seven are the row's too. */
+export const PLACE_PLUS_R = 0x1_0000;
+
+/**
+ * Where the decoder looks for a row: VEX (4) and map in bits 8-10, opcode in bits 0-7. All that is read of rows that no guest has met, so it is
+ * read by hand.
+ */
+export const opcodePlace = (text: string): number => {
+  if (text.startsWith('VEX.')) {
+    const { map, opcode } = parseEncoding(text);
+    return ((4 + map) << 8) | opcode;
+  }
+  let at = 0;
+  const ahead = (word: string): boolean => text.startsWith(word, at);
+  if (ahead('NP ') || ahead('66 0F')) at = 3;
+  else if ((ahead('F3 ') || ahead('F2 ')) && isHex(text.slice(3, 5))) at = 3;
+  let map = 0;
+  if (ahead('0F ')) {
+    at += 3;
+    map = 1;
+    if ((ahead('38 ') || ahead('3A ')) && isHex(text.slice(at + 3, at + 5))) {
+      map = ahead('38 ') ? 2 : 3;
+      at += 3;
+    }
+  }
+  return (text.startsWith('+r', at + 2) ? PLACE_PLUS_R : 0) | (map << 8) | byteAt(text, at);
+};
+
 const FIXED = new Set(['AL', 'AX', 'EAX', 'RAX', 'CL', 'DX', 'rAX', '1', '3', 'AH']);
 
 /** Many rows have the same operands. */

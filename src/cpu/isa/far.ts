@@ -4,12 +4,12 @@ import type { Insn } from '../decode/insn.ts';
 import type { SoftwareKind } from '../ports.ts';
 import * as S from '../state.ts';
 import { deliverSoftware } from '../system/deliver.ts';
-import { DELIVER_SOFTWARE } from '../system/emitted-gates.ts';
 import { returnFar, returnFromInterrupt } from '../system/far-return.ts';
 import { transferFar } from '../system/far-transfer.ts';
 import { syscall, sysenter, sysexit, sysret } from '../system/fast-call.ts';
 import { BP, DB, OFV } from '../system/fault.ts';
-import { c32, c64 } from '../wasm/function.ts';
+import { DELIVER_SOFTWARE } from '../system/plain-delivery.ts';
+import { c32, c64 } from '../wasm/value.ts';
 import { nextRip, readFarPointer, slotOf } from './operands.ts';
 import { type Meaning, type Row, routine, usual } from './row.ts';
 

@@ -1,6 +1,7 @@
 /** All operations whose flags the translator may leave for later. */
 import { ADD, DEC, type FlagOperation, INC, LOGIC, SUB } from '../flags.ts';
-import { c32, type FunctionBody, type Val } from '../wasm/function.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import { c32, type Val } from '../wasm/value.ts';
 import { IMUL } from './muldiv.ts';
 import { SAR, SHL, SHR } from './shift.ts';
 

@@ -2,7 +2,7 @@
 import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { FREE_FLAGS, popFlags, pushFlags, setInterruptFlag } from '../system/flags.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
+import { c32, c64, type Val } from '../wasm/value.ts';
 import { slotOf } from './operands.ts';
 import { type Meaning, type Row, usual } from './row.ts';
 

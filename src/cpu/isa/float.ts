@@ -6,12 +6,12 @@
  * Values are "raw": i64 for the scalar shapes (zero-extended bits), v128 for the packed ones.
  */
 
-import * as op from '../fpu/simd-float.ts';
+import * as op from '../fpu/simd-operations.ts';
 import { HELPER_SIMD_FLOAT, HELPER_SIMD_INTEGER } from '../helpers.ts';
 import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I32, I64, type Op, V128, type ValType } from '../wasm/opcodes.ts';
+import type { Op } from '../wasm/opcodes.ts';
+import { c32, c64, I32, I64, V128, type Val, type ValType } from '../wasm/value.ts';
 
 export type Shape = typeof op.SS | typeof op.SD | typeof op.PS | typeof op.PD;
 

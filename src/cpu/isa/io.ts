@@ -5,7 +5,7 @@ import { HELPER_PORT_IN, HELPER_PORT_OUT } from '../helpers.ts';
 import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
 import { checkPort, readPort, writePort } from '../system/port-access.ts';
-import { c32, type Val } from '../wasm/function.ts';
+import { c32, type Val } from '../wasm/value.ts';
 import { type Meaning, type Routine, type Row, routine, usual } from './row.ts';
 
 /** Real mode, and protected mode with CPL at most IOPL, may use all ports; whoever else is looked at by the routine. */

@@ -6,7 +6,8 @@
  */
 import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import { c32, c64, type Val } from '../wasm/value.ts';
 import { insn, type Row, type RowOptions } from './row.ts';
 import * as v from './vector.ts';
 

@@ -1,7 +1,7 @@
 /** Data movement: MOV, MOVZX/MOVSX, LEA, XCHG, CMOVcc, SETcc, BSWAP, MOVBE, sign extension of the accumulator, XLAT, flag moves. */
 import type { Operand, Semantics, Width } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
+import { c32, c64, type Val } from '../wasm/value.ts';
 import { insn, type Meaning, type Row } from './row.ts';
 
 const move: Meaning = (_s, d, src) => d.set(src.get());

@@ -2,8 +2,7 @@
 import { arithmetic, type FlagOperation } from '../flags.ts';
 import type { Operand, Semantics, Width } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I64 } from '../wasm/opcodes.ts';
+import { c32, c64, I64, type Val } from '../wasm/value.ts';
 import { insn, type Meaning, type Row } from './row.ts';
 
 const DE = 0;

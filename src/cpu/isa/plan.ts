@@ -20,7 +20,7 @@ export interface Variant {
 }
 
 export interface Plan {
-  /** Index is the dispatch number; the first two entries are undefined, and so are those of vector rows unless they were asked for. */
+  /** By dispatch number, with holes: not every number has one, and vector rows do only when they were asked for. */
   readonly variants: readonly (Variant | undefined)[];
   /** Dispatch numbers below this belong to common variants. */
   readonly commonEnd: number;
@@ -47,58 +47,76 @@ export const sizesOf = ({ row, operands }: ParsedRow): readonly Size[] => {
   return row.sized === true || row.size64 !== undefined || row.rep !== undefined || pointer ? ALL : NONE;
 };
 
-/** Weight from which on a row is common. */
+/** Weight from which on a row is common: its variants have a place of their own in the interpreter's main function, but for 16-bit ones. */
 const COMMON = 15;
-/** Has a place of its own in the interpreter's main function, which stays small with few of them. */
-const isCommon = ({ row }: ParsedRow, size: Size): boolean => size !== 16 && (row.weight ?? 1) >= COMMON;
 
 /** With a ModRM byte that may name either, a register and a memory form. */
 const formsOf = ({ memoryForm, registerForm, encoding }: ParsedRow): 1 | 2 =>
   memoryForm && registerForm && encoding.hasModrm ? 2 : 1;
 
-/** Gives dispatch numbers: to the integer rows, common variants first; then, when somebody needs them, to the vector rows. */
+/** Numbers of a row: register and memory form for 32 bits or no size in particular, the same for 64 bits; elsewhere for 16 bits. */
+const NUMBERS = 4,
+  NUMBERS_16 = 2;
+
+/**
+ * Gives dispatch numbers: to the integer rows, common ones first, 16-bit variants last; then, when somebody needs them, to the vector
+ * rows. Nothing is read of a row for that, and not every number has a variant.
+ */
 class Numbering {
-  readonly parsed: ParsedRow[] = [];
-  commonEnd = 0;
+  readonly rows: Row[] = [];
+  /** By position of a row: its first number, and the first for 16 bits. */
+  private readonly first: number[] = [];
+  private readonly first16: number[] = [];
+  readonly commonEnd: number;
   /** First number of the vector rows. */
   readonly vectors: number;
-  /** Place of a row's first variant in `numbers`. */
-  private readonly first = new Map<ParsedRow, number>();
-  private readonly numbers: number[] = [];
   private next = OP_CALL + 1;
-  private hasVectors = false;
+  private readonly parsedRows: (ParsedRow | undefined)[] = [];
+  private readonly positions = new Map<ParsedRow, number>();
 
   constructor() {
-    this.add(integerRows);
+    const { rows, first, first16 } = this;
+    rows.push(...integerRows);
+    const isCommon = ({ weight = 1 }: Row): boolean => weight >= COMMON;
+    rows.forEach((row, i) => {
+      if (isCommon(row)) first[i] = this.take(NUMBERS);
+    });
+    this.commonEnd = this.next;
+    rows.forEach((row, i) => {
+      if (!isCommon(row)) first[i] = this.take(NUMBERS);
+    });
+    for (let i = 0; i < rows.length; i++) first16[i] = this.take(NUMBERS_16);
     this.vectors = this.next;
   }
 
-  /** Adds the vector rows; false when they were there. */
-  addVectors(): boolean {
-    if (this.hasVectors) return false;
-    this.hasVectors = true;
-    this.add(vectorRows());
-    return true;
+  private take(count: number): number {
+    this.next += count;
+    return this.next - count;
   }
 
-  number(p: ParsedRow, size: number, form: number): number {
-    return this.numbers[this.first.get(p)! + size * formsOf(p) + form];
-  }
-
-  private add(rows: readonly Row[]): void {
-    const { numbers } = this;
-    const from = numbers.length;
-    for (const row of rows) {
-      const p = parseRow(row);
-      this.parsed.push(p);
-      if (row.mean === undefined) continue;
-      this.first.set(p, numbers.length);
-      const forms = formsOf(p);
-      for (const size of sizesOf(p))
-        for (let form = 0; form < forms; form++) numbers.push(isCommon(p, size) ? this.next++ : -1);
+  /** Adds the vector rows unless they are there. */
+  addVectors(): void {
+    if (this.next !== this.vectors) return;
+    for (const row of vectorRows()) {
+      this.first.push(this.take(NUMBERS));
+      this.first16.push(this.take(NUMBERS_16));
+      this.rows.push(row);
     }
-    if (this.commonEnd === 0) this.commonEnd = this.next;
-    for (let i = from; i < numbers.length; i++) if (numbers[i] < 0) numbers[i] = this.next++;
+  }
+
+  parsed(position: number): ParsedRow {
+    let p = this.parsedRows[position];
+    if (p === undefined) {
+      p = parseRow(this.rows[position]);
+      this.parsedRows[position] = p;
+      this.positions.set(p, position);
+    }
+    return p;
+  }
+
+  number(p: ParsedRow, size: Size, form: number): number {
+    const position = this.positions.get(p)!;
+    return size === 16 ? this.first16[position] + form : this.first[position] + (size === 64 ? 2 : 0) + form;
   }
 }
 
@@ -108,37 +126,47 @@ const numbering = (): Numbering => {
   return made;
 };
 
-/** Dispatch number of the first variant of a vector row. */
+/** First of the dispatch numbers of vector rows. */
 export const firstVector = (): number => numbering().vectors;
 
-/** The rows that have been needed: all integer rows, and with `vectors`, or once they were asked for, the vector rows. */
-export const knownRows = (vectors: boolean): readonly ParsedRow[] => {
+/** All integer rows, and with `vectors`, or once they were asked for, the vector rows. Who names one says its position here. */
+export const knownRows = (vectors: boolean): readonly Row[] => {
   if (vectors) numbering().addVectors();
-  return numbering().parsed;
+  return numbering().rows;
+};
+
+/** A known row with its notation read. */
+export const parsedRow = (position: number): ParsedRow => numbering().parsed(position);
+
+/** The same of all known rows. */
+export const parsedRows = (vectors: boolean): readonly ParsedRow[] =>
+  knownRows(vectors).map((_row, position) => parsedRow(position));
+
+/** The operand size that a row is generated for when an instruction has this one. */
+const sizeFor = (p: ParsedRow, operandSize: 16 | 32 | 64): Size => {
+  const sizes = sizesOf(p);
+  return sizes.length === 1 ? sizes[0] : sizes[Math.max(sizes.indexOf(operandSize), 0)];
 };
 
 /** Dispatch number of a known row that has a meaning. */
-export const variantNumber = (p: ParsedRow, operandSize: 16 | 32 | 64, memory: boolean): number => {
-  const sizes = sizesOf(p);
-  const size = sizes.length === 1 ? 0 : Math.max(sizes.indexOf(operandSize), 0);
-  return numbering().number(p, size, formsOf(p) === 2 && memory ? 1 : 0);
-};
+export const variantNumber = (p: ParsedRow, operandSize: 16 | 32 | 64, memory: boolean): number =>
+  numbering().number(p, sizeFor(p, operandSize), formsOf(p) === 2 && memory ? 1 : 0);
 
 /** What a handler is made for; the same as the plan has under the row's {@link variantNumber}. */
-export const variantOf = (p: ParsedRow, operandSize: 16 | 32 | 64, memory: boolean): Variant => {
-  const sizes = sizesOf(p);
-  const size = sizes.length === 1 ? sizes[0] : sizes[Math.max(sizes.indexOf(operandSize), 0)];
-  return { parsed: p, size, memory: formsOf(p) === 2 ? memory : p.encoding.hasModrm && p.memoryForm };
-};
+export const variantOf = (p: ParsedRow, operandSize: 16 | 32 | 64, memory: boolean): Variant => ({
+  parsed: p,
+  size: sizeFor(p, operandSize),
+  memory: formsOf(p) === 2 ? memory : p.encoding.hasModrm && p.memoryForm,
+});
 
 /** For writers that need a variant but not a certain one: they only use registers, flags and state. */
 export const anyVariant = (): Variant =>
-  variantOf(knownRows(false).find(({ row }) => row.mean !== undefined)!, 32, false);
+  variantOf(parsedRow(knownRows(false).findIndex(({ mean }) => mean !== undefined)), 32, false);
 
 /** Variants by dispatch number: those of the integer rows, and with `vectors` all. */
 export const instructionPlan = (vectors: boolean): Plan => {
-  const variants: (Variant | undefined)[] = [];
-  for (const p of knownRows(vectors)) {
+  const variants: Variant[] = [];
+  for (const p of parsedRows(vectors)) {
     if (p.row.mean === undefined) continue;
     for (const size of sizesOf(p))
       for (const memory of formsOf(p) === 2 ? [false, true] : [p.encoding.hasModrm && p.memoryForm])

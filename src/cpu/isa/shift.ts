@@ -2,7 +2,7 @@
 import { type FlagOperation, narrowly } from '../flags.ts';
 import type { Operand, Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
+import { c32, c64, type Val } from '../wasm/value.ts';
 import { insn, type Meaning, type Row } from './row.ts';
 
 /** Result, CF (i32) and OF (i32) of a shift by a count that is not zero. */

@@ -1,12 +1,11 @@
 /** SSE and SSE2 floating-point arithmetic, comparison and conversion; SSE3 horizontal and SSE4.1 rounding and dot products. */
-import * as op from '../fpu/simd-float.ts';
+import * as op from '../fpu/simd-operations.ts';
 import type { Semantics } from '../semantics.ts';
-import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I64, V128 } from '../wasm/opcodes.ts';
+import { c32, I64, V128, type Val } from '../wasm/value.ts';
 import { FloatEmitter, type Shape } from './float.ts';
 import { checkX87, enterMmx } from './mmx.ts';
 import { insn, type Row, type RowOptions } from './row.ts';
+import { mxcsrRows } from './sse-control.ts';
 import { imm32, widen64 } from './vector.ts';
 
 const SSE: RowOptions = { unit: 'sse' };
@@ -158,17 +157,6 @@ const packedConversions = (): readonly Row[] => [
     if (!e.isMemory) enterMmx(s);
     d.set(s.f.op('f64x2.convert_low_i32x4_s', widen64(s.f, value)));
   }),
-];
-
-/** LDMXCSR: reserved bits fault. */
-const MXCSR_MASK = 0xffff;
-export const mxcsrRows: readonly Row[] = [
-  insn('LDMXCSR', 'NP 0F AE /2m', 'Md', SSE, (s, e) => {
-    const value = s.f.op('i32.wrap_i64', e.get());
-    s.faultIf(s.f.op('i32.and', value, c32(~MXCSR_MASK)), 13, c32(0));
-    s.setState32(S.MXCSR, value);
-  }),
-  insn('STMXCSR', 'NP 0F AE /3m', 'Md', SSE, (s, e) => e.set(s.f.op('i64.and', s.state64(S.MXCSR), c64(0xffff_ffffn)))),
 ];
 
 export const sseFloatRows = (): readonly Row[] => [

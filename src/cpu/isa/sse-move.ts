@@ -1,8 +1,10 @@
 /** SSE and SSE2 data movement and shuffles. */
 import type { Operand, Semantics } from '../semantics.ts';
-import { c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import type { Val } from '../wasm/value.ts';
 import { checkX87, enterMmx, onXmm } from './mmx.ts';
 import { insn, type Meaning, type Row, type RowOptions } from './row.ts';
+import { hintRows } from './sse-control.ts';
 import * as v from './vector.ts';
 
 const SSE: RowOptions = { unit: 'sse' };
@@ -167,21 +169,6 @@ export const sse3MoveRows = (): readonly Row[] => [
   insn('MOVSHDUP', 'F3 0F 16 /r', 'Vdq,Wdq', SSE, (s, d, e) => {
     const b = e.get();
     d.set(s.f.shuffle(b, b, v.bytesOf(4, [1, 1, 3, 3])));
-  }),
-];
-
-/** Hints and fences: memory is strongly ordered here, so only their faults remain. */
-const nothing: Meaning = () => {};
-export const hintRows: readonly Row[] = [
-  insn('PREFETCHNTA', '0F 18 /0m', 'Mb', {}, nothing),
-  insn('PREFETCHT0', '0F 18 /1m', 'Mb', {}, nothing),
-  insn('PREFETCHT1', '0F 18 /2m', 'Mb', {}, nothing),
-  insn('PREFETCHT2', '0F 18 /3m', 'Mb', {}, nothing),
-  insn('LFENCE', 'NP 0F AE /5r', '', {}, nothing),
-  insn('MFENCE', 'NP 0F AE /6r', '', {}, nothing),
-  insn('SFENCE', 'NP 0F AE /7r', '', {}, nothing),
-  insn('CLFLUSH', 'NP 0F AE /7m', 'Mb', {}, (s, e) => {
-    s.f.op('i64.or', e.get(), c64(0));
   }),
 ];
 

@@ -1,10 +1,11 @@
 /** SSE4.1 and SSE4.2 integer rows; the floating-point part of SSE4.1 is in sse-float.ts, string compares in sse-string.ts. */
 
-import * as integer from '../fpu/simd-integer.ts';
+import * as integer from '../fpu/simd-operations.ts';
 import { HELPER_SIMD_INTEGER } from '../helpers.ts';
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
-import { type Op, V128 } from '../wasm/opcodes.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import type { Op } from '../wasm/opcodes.ts';
+import { c32, c64, V128, type Val } from '../wasm/value.ts';
 import { integerHelper, storeScratch } from './float.ts';
 import { onXmm } from './mmx.ts';
 import { insn, type Row, type RowOptions } from './row.ts';

@@ -3,7 +3,7 @@ import type { Cpu } from '../cpu.ts';
 import type { Insn } from '../decode/insn.ts';
 import * as S from '../state.ts';
 import { BR, fault } from '../system/fault.ts';
-import { c64 } from '../wasm/function.ts';
+import { c64 } from '../wasm/value.ts';
 import { insn, type Meaning, type Routine, type Row, routine } from './row.ts';
 
 const push: Meaning = (s, src) => s.push(src.width, src.get());

@@ -7,8 +7,7 @@
  */
 import type { Semantics, Width } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import { c32, c64, I32, I64, type Val } from '../wasm/value.ts';
 import { insn, type Meaning, type Row } from './row.ts';
 
 const LOAD = { 8: 'i64.load8_u', 16: 'i64.load16_u', 32: 'i64.load32_u', 64: 'i64.load' } as const;

@@ -11,7 +11,7 @@ import { canonical, isProtected, selectorOf } from '../system/descriptor.ts';
 import { fault, GP, UD } from '../system/fault.ts';
 import { readMsr, writeMsr } from '../system/msr.ts';
 import { checkSystemInstruction, loadLdt, loadTask } from '../system/segment-load.ts';
-import { c32, c64 } from '../wasm/function.ts';
+import { c32, c64 } from '../wasm/value.ts';
 import { readWord, writeWord } from './operands.ts';
 import { type Meaning, type Routine, type Row, routine, usual } from './row.ts';
 

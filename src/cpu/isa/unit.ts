@@ -1,7 +1,7 @@
 /** Availability of the x87 and SSE units, checked before anything else an instruction does (key `sdm:3A "Device-Not-Available"`). */
 import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32 } from '../wasm/function.ts';
+import { c32 } from '../wasm/value.ts';
 import type { Row } from './row.ts';
 
 const EM = 4,

@@ -1,7 +1,8 @@
 /** Emitted 128-bit integer operations that WebAssembly has no single instruction for. */
 import type { Semantics } from '../semantics.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
+import type { FunctionBody } from '../wasm/function.ts';
 import type { Op } from '../wasm/opcodes.ts';
+import { c32, c64, type Val } from '../wasm/value.ts';
 
 /** Lane numbers of `count`-byte elements, for shuffles. */
 export const bytesOf = (size: number, elements: readonly number[]): number[] =>

@@ -4,7 +4,7 @@ import type { Insn } from '../decode/insn.ts';
 import * as fpu from '../fpu/x87-state.ts';
 import { C1 } from '../fpu/x87-state.ts';
 import * as S from '../state.ts';
-import { c32 } from '../wasm/function.ts';
+import { c32 } from '../wasm/value.ts';
 import { checkX87, enterMmx } from './mmx.ts';
 import { insn, type Routine, type Row, routine } from './row.ts';
 

@@ -6,9 +6,9 @@
  * except accessed and dirty bits that the walk is allowed to set anyway.
  */
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Label, type Val } from '../wasm/function.ts';
+import type { FunctionBody } from '../wasm/function.ts';
 import type { ModuleBuilder } from '../wasm/module.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import { c32, c64, I32, I64, type Label, type Val } from '../wasm/value.ts';
 import { SLOW_UPDATE, SLOW_WRITE } from './access.ts';
 import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from './walk.ts';
 

@@ -10,9 +10,9 @@ import type { SoftwareKind } from '../ports.ts';
 import * as S from '../state.ts';
 import { DR7_GD } from './debug.ts';
 import { EXT } from './descriptor.ts';
-import { DELIVER_CODE, DELIVER_FAULT } from './emitted-gates.ts';
 import { BP, DB, DE, DFV, fault, GP, GuestFault, NP, OFV, PFV, SSV, TS } from './fault.ts';
 import { enterThroughGate, enterThroughLongGate } from './gate.ts';
+import { DELIVER_CODE, DELIVER_FAULT } from './plain-delivery.ts';
 import { currentStack, mergeSp, pushFrame } from './stack.ts';
 
 /** What is being delivered. */

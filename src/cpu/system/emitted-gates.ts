@@ -5,14 +5,9 @@
 import * as status from '../interpret/status.ts';
 import { FILL_IMPLICIT, FILL_WRITE } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import { c32, c64, I32, I64, type Val } from '../wasm/value.ts';
 import type { Transfer } from './emitted-transfer.ts';
-
-/** Bits of the operand above the vector: an error code is pushed; a software interrupt, for which the gate's DPL counts; RF is saved as set. */
-export const DELIVER_CODE = 0x100,
-  DELIVER_SOFTWARE = 0x200,
-  DELIVER_FAULT = 0x400;
+import { DELIVER_CODE, DELIVER_FAULT, DELIVER_SOFTWARE } from './plain-delivery.ts';
 
 /** Flags every gate clears; interrupt gates clear IF too. */
 const CLEARED = S.TF | S.NT | S.RF | S.VM;

@@ -3,8 +3,7 @@
  */
 import * as status from '../interpret/status.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I32 } from '../wasm/opcodes.ts';
+import { c32, c64, I32, type Val } from '../wasm/value.ts';
 import type { Transfer } from './emitted-transfer.ts';
 import { EFER_SCE, FLAT_CODE64, FLAT_DATA, SYSRET_FLAGS } from './fast-call.ts';
 import { FREE_FLAGS } from './flags.ts';

@@ -7,8 +7,8 @@
 import type { InterpreterSemantics } from '../interpret/semantics.ts';
 import { FILL_IMPLICIT, FILL_WRITE } from '../mmu/emitted-walk.ts';
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import { c32, c64, I32, I64, type Val } from '../wasm/value.ts';
 
 /** Present, of code or data type, accessed: what is compared of access rights, and what it is for code that does not conform. */
 const TYPE_MASK = 0x9d,

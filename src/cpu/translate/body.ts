@@ -2,7 +2,8 @@
  * Body of a region's function: follows what is known about the lazy flags through the conditionals of instruction meanings, and which
  * code can be reached at all.
  */
-import { FunctionBody, type Label, type Val } from '../wasm/function.ts';
+import { FunctionBody } from '../wasm/function.ts';
+import type { Label, Val } from '../wasm/value.ts';
 
 /** What the code writer knows at a place; immutable, so that places can be compared and merged. */
 export interface Knowledge {

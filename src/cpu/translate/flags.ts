@@ -14,8 +14,7 @@ import { DEC, type FlagOperation, INC } from '../flags.ts';
 import { FLAG_WIDTHS, flagKind, flagOperations, isPending, pendingKind } from '../isa/flag-operations.ts';
 import type { Semantics } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c32, c64, type Val } from '../wasm/function.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import { c32, c64, I32, I64, type Val } from '../wasm/value.ts';
 import type { Knowledge, RegionBody } from './body.ts';
 
 type FlagWidth = (typeof FLAG_WIDTHS)[number];

@@ -5,8 +5,8 @@
  */
 import type { Decoded } from '../decode/decoder.ts';
 import * as S from '../state.ts';
-import { c32, c64, type FunctionBody, type Val } from '../wasm/function.ts';
-import { I32, I64 } from '../wasm/opcodes.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import { c32, c64, I32, I64, type Val } from '../wasm/value.ts';
 
 const PAGE = 4096;
 /** Most bytes of an access that a page is asked about. */

@@ -5,8 +5,8 @@
  */
 import type { Width } from '../semantics.ts';
 import * as S from '../state.ts';
-import { c64, type FunctionBody, type Val } from '../wasm/function.ts';
-import { I64 } from '../wasm/opcodes.ts';
+import type { FunctionBody } from '../wasm/function.ts';
+import { c64, I64, type Val } from '../wasm/value.ts';
 
 const MASK = { 8: 0xffn, 16: 0xffffn, 32: 0xffff_ffffn } as const;
 const COUNT = 16;

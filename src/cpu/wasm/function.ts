@@ -7,37 +7,8 @@
  */
 import { Bytes } from './bytes.ts';
 import { COMMUTES, fold, isAbsorbing, isNeutral } from './fold.ts';
-import {
-  F32,
-  F64,
-  I32,
-  I64,
-  LANES,
-  type LaneOp,
-  LOADS,
-  type LoadOp,
-  OPS,
-  type Op,
-  STORES,
-  type StoreOp,
-  V128,
-  type ValType,
-} from './opcodes.ts';
-
-/** A value: a local, or a constant that is written where it is used. */
-export type Val =
-  | { readonly type: ValType; readonly local: number; readonly constant?: undefined }
-  | { readonly type: typeof I32; readonly local: -1; readonly constant: number }
-  | { readonly type: typeof I64; readonly local: -1; readonly constant: bigint };
-
-export type Label = number;
-
-export const c32 = (value: number): Val => ({ type: I32, local: -1, constant: value | 0 });
-export const c64 = (value: bigint | number): Val => ({
-  type: I64,
-  local: -1,
-  constant: BigInt.asIntN(64, BigInt(value)),
-});
+import { LANES, type LaneOp, LOADS, type LoadOp, OPS, type Op, STORES, type StoreOp } from './opcodes.ts';
+import { c32, c64, F32, F64, I32, I64, type Label, V128, type Val, type ValType } from './value.ts';
 
 const TYPES: readonly ValType[] = [I32, I64, F32, F64, V128];
 
@@ -180,6 +151,19 @@ export class FunctionBody {
     this.code.u32(12);
     for (const half of [low, high]) for (let i = 0n; i < 64n; i += 8n) this.code.u8(Number((half >> i) & 0xffn));
     return this.bind(V128);
+  }
+
+  /** A 32-bit global variable of the module. */
+  global(index: number): Val {
+    this.code.u8(0x23);
+    this.code.u32(index);
+    return this.bind(I32);
+  }
+
+  setGlobal(index: number, value: Val): void {
+    this.push(value);
+    this.code.u8(0x24);
+    this.code.u32(index);
   }
 
   select(condition: Val, yes: Val, no: Val): Val {

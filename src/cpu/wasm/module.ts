@@ -1,7 +1,7 @@
-/** A WebAssembly module under construction: types, one imported memory, imported functions, functions, exports. */
+/** A WebAssembly module under construction: types, one imported memory, imported functions, functions, counters, exports. */
 import { Bytes } from './bytes.ts';
 import { FunctionBody } from './function.ts';
-import type { ValType } from './opcodes.ts';
+import { I32, type ValType } from './value.ts';
 
 interface Import {
   readonly module: string;
@@ -15,6 +15,7 @@ export class ModuleBuilder {
   private readonly imports: Import[] = [];
   private readonly functions: { type: number; body: FunctionBody }[] = [];
   private readonly exports: { name: string; index: number }[] = [];
+  private readonly globals: number[] = [];
   private table: { minimum: number; name: string } | undefined;
 
   /** Index of a function type, shared between equal signatures. */
@@ -54,6 +55,12 @@ export class ModuleBuilder {
 
   export(name: string, index: number): void {
     this.exports.push({ name, index });
+  }
+
+  /** A 32-bit global variable; its index. */
+  global(initial: number): number {
+    this.globals.push(initial);
+    return this.globals.length - 1;
   }
 
   /** One function table, exported under `name`. */
@@ -114,6 +121,15 @@ export class ModuleBuilder {
         s.u32(minimum);
       });
     }
+    if (this.globals.length > 0)
+      section(6, (s) => {
+        s.u32(this.globals.length);
+        for (const initial of this.globals) {
+          s.raw([I32, 0x01, 0x41]);
+          s.s32(initial);
+          s.u8(0x0b);
+        }
+      });
     section(7, (s) => {
       s.u32(this.exports.length + (this.table ? 1 : 0));
       if (this.table) {

@@ -5,12 +5,7 @@
  * high byte and the sub-opcode in the low bits. Source: key `wasm:core` in docs/references.md.
  */
 
-export const I32 = 0x7f;
-export const I64 = 0x7e;
-export const F32 = 0x7d;
-export const F64 = 0x7c;
-export const V128 = 0x7b;
-export type ValType = typeof I32 | typeof I64 | typeof F32 | typeof F64 | typeof V128;
+import { F32, F64, I32, I64, V128, type ValType } from './value.ts';
 
 type Row = readonly [code: number, params: readonly ValType[], result: ValType];
 

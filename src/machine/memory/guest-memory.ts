@@ -51,6 +51,12 @@ export class GuestMemory implements PhysicalMemory {
   /** Called when the mapping of a guest frame changes, so that translations of it can be dropped. */
   onRemap: () => void = () => {};
 
+  /** Writes `first`, `first` + 1... to so many 32-bit words from a byte address on; compiled code may take its place. */
+  count = (at: number, words: number, first: number): void => {
+    const table = new Uint32Array(this.memory.buffer, at, words);
+    for (let i = 0; i < words; i++) table[i] = first + i;
+  };
+
   private readonly firstFrame: Frame;
   private readonly lastFrame: Frame;
   private nextFrame: Frame;
@@ -112,9 +118,8 @@ export class GuestMemory implements PhysicalMemory {
     const used = Math.min(end, this.lowEnd);
     for (let at: number = gfn; at < used; at++) if (low[at] !== 0) return false;
     // All of a guest's memory comes through here when it starts.
-    let frame = this.nextFrame;
-    for (let at: number = gfn; at < end; at++) low[at] = frame++;
-    this.nextFrame = frame;
+    this.count(this.frameTable + gfn * 4, count, this.nextFrame);
+    this.nextFrame += count;
     this.lowEnd = Math.max(this.lowEnd, end);
     this.onRemap();
     return true;
