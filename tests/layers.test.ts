@@ -13,9 +13,19 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   abi: ['base/'],
   cpu: ['base/', 'abi/x86/'],
   machine: ['base/', 'abi/x86/', 'types of cpu/ports.ts'],
-  xen: ['base/', 'abi/', 'cpu/index.ts', 'machine/index.ts'],
+  // Of constants that are written where they are used, the module itself.
+  xen: ['base/', 'abi/', 'cpu/index.ts', 'cpu/state.ts', 'machine/index.ts', 'machine/irq/lapic-registers.ts'],
   toolstack: ['base/', 'abi/', 'xen/control.ts'],
-  lab: ['base/', 'abi/', 'cpu/index.ts', 'machine/index.ts', 'xen/index.ts', 'xen/control.ts', 'toolstack/index.ts'],
+  lab: [
+    'base/',
+    'abi/',
+    'cpu/index.ts',
+    'cpu/state.ts',
+    'machine/index.ts',
+    'xen/index.ts',
+    'xen/control.ts',
+    'toolstack/index.ts',
+  ],
   cli: ['base/', 'abi/', 'xen/index.ts', 'xen/control.ts', 'toolstack/index.ts', 'lab/index.ts', 'lab/trace/line.ts'],
   // The library's front door.
   'index.ts': ['base/', 'cpu/index.ts', 'machine/index.ts', 'xen/index.ts', 'toolstack/index.ts', 'lab/index.ts'],

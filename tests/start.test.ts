@@ -48,6 +48,17 @@ test('start: compiled code is kept, one file per command, and used', () =>
     assert.equal(kept(folder).length, 2);
   }));
 
+test('start: what a short run does without is loaded when something of it is used, and kept as well', () =>
+  inFolder((folder) => {
+    const later = (): string[] => kept(folder).filter((file) => file.includes('later'));
+    run(folder);
+    assert.deepEqual(later(), []);
+    const pv = join(root, 'guests', 'images', 'hellopv64.elf');
+    for (const args of [[pv], ['--engine', 'translate', hello]]) for (let i = 0; i < 2; i++) run(folder, {}, args);
+    assert.equal(later().length, 1);
+    assert.equal(kept(folder).length, 2);
+  }));
+
 test('start: kept code that is damaged, of another program, or cannot be written does no harm', () =>
   inFolder((folder) => {
     run(folder);
@@ -85,6 +96,9 @@ test('start: a mistake of the program is reported in terms of its sources', asyn
   const memory = withMistake('WebAssembly.Memory = class { constructor() { throw new TypeError("no memory here"); } }');
   assert.match(memory, /^xenolith: this is a mistake in xenolith: TypeError: no memory here$/m);
   assert.match(memory, /^ +at .*src\/machine\/memory\/guest-memory\.ts:\d+:\d+\)?$/m);
+  // In what is loaded later.
+  const line = withMistake('JSON.stringify = () => { throw new TypeError("no text"); }', '--trace', 'hypercalls');
+  assert.match(line, /^ +at .*src\/lab\/trace\/line\.ts:\d+:\d+\)?$/m);
 });
 
 test('start: rows made late are told by their opcodes', () => {

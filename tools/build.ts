@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Program } from './program.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
@@ -27,6 +28,36 @@ const entries: Readonly<Record<string, string>> = {
   toolstack: './src/toolstack/index.ts',
   lab: './src/lab/index.ts',
 };
+
+/** What the command loads: `run` soonest, and without what a short run of a PVH guest has no use for. */
+const PROGRAMS: readonly Program[] = [
+  {
+    name: 'run',
+    entry: './src/cli/entry-run.ts',
+    deferred: [
+      'src/cpu/fpu/simd-float.ts',
+      'src/cpu/fpu/simd-integer.ts',
+      'src/cpu/interpret/build.ts',
+      'src/cpu/isa/sse.ts',
+      'src/cpu/isa/x87.ts',
+      'src/cpu/translate/region.ts',
+      'src/lab/trace/line.ts',
+      'src/toolstack/build/lz4.ts',
+      'src/toolstack/build/pv-image.ts',
+      'src/toolstack/build/pv-layout.ts',
+      'src/toolstack/build/pv-symbols.ts',
+      'src/toolstack/build/xz.ts',
+      'src/toolstack/launch-pv.ts',
+      'src/xen/hypercalls/pv.ts',
+      'src/xen/pv/create.ts',
+      'src/xen/pv/mm/grant-map.ts',
+      'src/xen/pv/mm/reservation.ts',
+      'src/xen/viridian-host.ts',
+    ],
+    constants: ['src/abi/', 'src/base/', 'src/cpu/state.ts', 'src/cpu/wasm/'],
+  },
+  { name: 'cli', entry: './src/cli/entry.ts' },
+];
 
 /** Images of the built-in guests. */
 const guests = (): string[] => globSync('guests/images/*.elf', { cwd: root }).sort();
@@ -47,7 +78,7 @@ export async function build(): Promise<void> {
   const stamp = fingerprint();
   const next = `${dist}.${process.pid}`;
   try {
-    const { build: bundle } = await import('esbuild');
+    const [{ build: bundle }, { bundleProgram }] = await Promise.all([import('esbuild'), import('./program.ts')]);
     const common = {
       absWorkingDir: root,
       outdir: next,
@@ -62,30 +93,7 @@ export async function build(): Promise<void> {
       logLevel: 'warning',
     } as const;
     await bundle({ ...common, entryPoints: { ...entries }, splitting: true, format: 'esm' });
-    // The program is a script whose value is a function: that starts faster than a graph of modules (see bin/xenolith.mjs).
-    for (const [name, entry] of Object.entries({ run: 'entry-run', cli: 'entry' })) {
-      const { outputFiles } = await bundle({
-        ...common,
-        entryPoints: [`./src/cli/${entry}.ts`],
-        format: 'iife',
-        globalName: 'program',
-        minifyIdentifiers: true,
-        sourcemap: 'external',
-        sourcesContent: false,
-        outdir: next,
-        define: { 'import.meta.url': 'bundleUrl' },
-        banner: { js: '(function(require,bundle){const bundleUrl=require("node:url").pathToFileURL(bundle).href;' },
-        footer: { js: 'return program})' },
-        // It is read byte by byte.
-        charset: 'ascii',
-        write: false,
-      });
-      const [text, map] = ['.js', '.js.map'].map((end) => outputFiles.find(({ path }) => path.endsWith(end))!.text);
-      // The mark tells whether code that was kept from earlier runs belongs to this text.
-      const mark = createHash('sha256').update(text).digest('hex').slice(0, 16);
-      writeFileSync(join(next, `${name}.cjs`), `/*${mark}*/${text}`);
-      writeFileSync(join(next, `${name}.cjs.map`), map!);
-    }
+    for (const program of PROGRAMS) await bundleProgram(root, next, program);
     const { buildInterpreter, buildVectors } = await import('../src/cpu/interpret/build.ts');
     writeFileSync(join(next, 'interpreter.wasm'), buildInterpreter());
     writeFileSync(join(next, 'vectors.wasm'), buildVectors());

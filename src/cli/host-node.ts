@@ -28,20 +28,31 @@ function problem(path: string, error: unknown): FileProblem {
   return new FileProblem(path, REASONS[code] ?? (code || String(error)));
 }
 
-/** Names in a bundle are shortened; the map beside it knows the sources. */
+/** Names in the program's scripts are shortened; the maps beside them know the sources. */
 function inSources(stack: string): string {
-  const map = new URL(`${import.meta.url}.map`);
-  if (!existsSync(map)) return stack;
-  const bundle = fileURLToPath(import.meta.url);
-  const sources = new SourceMap(JSON.parse(readFileSync(map, 'utf8')) as SourceMapPayload);
-  return stack.replaceAll(/^( +at )(?:[^(\n]*\()?(.+):(\d+):(\d+)\)?$/gm, (frame, at: string, file, line, column) => {
-    if (file !== bundle) return frame;
-    const found = sources.findOrigin(Number(line), Number(column));
-    if (!('fileName' in found)) return frame;
-    const { name, fileName, lineNumber, columnNumber } = found;
-    const place = `${fileName}:${lineNumber}:${columnNumber}`;
-    return `${at}${name === undefined ? place : `${name} (${place})`}`;
-  });
+  const folder = dirname(fileURLToPath(import.meta.url));
+  const maps = new Map<string, SourceMap | undefined>();
+  const mapOf = (file: string): SourceMap | undefined => {
+    const map = `${file}.map`;
+    if (!maps.has(file))
+      maps.set(
+        file,
+        dirname(file) === folder && existsSync(map)
+          ? new SourceMap(JSON.parse(readFileSync(map, 'utf8')) as SourceMapPayload)
+          : undefined,
+      );
+    return maps.get(file);
+  };
+  return stack.replaceAll(
+    /^( +at )(?:[^(\n]*\()?(.+):(\d+):(\d+)\)?$/gm,
+    (frame, at: string, file: string, line, column) => {
+      const found = mapOf(file)?.findOrigin(Number(line), Number(column));
+      if (found === undefined || !('fileName' in found)) return frame;
+      const { name, fileName, lineNumber, columnNumber } = found;
+      const place = `${fileName}:${lineNumber}:${columnNumber}`;
+      return `${at}${name === undefined ? place : `${name} (${place})`}`;
+    },
+  );
 }
 
 /** Loaded when first needed: most guests are not compressed. */

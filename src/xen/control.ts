@@ -7,7 +7,7 @@ import { GNTTAB_NR_RESERVED_ENTRIES, GTF_permit_access, grant_entry_v1 } from '.
 import { HVM_NR_PARAMS, HVM_PARAM_TIMER_MODE } from '../abi/xen/hvm.ts';
 import { encode } from '../abi/xen/struct.ts';
 import { gfn as asGfn, type Gfn, type Port } from '../base/int.ts';
-import { STATE } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import type { MemoryMapEntry, Shutdown } from './domain.ts';
 import { connectService } from './evtchn/host.ts';
 import { type MachineConfig, XenMachine } from './machine.ts';

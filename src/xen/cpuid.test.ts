@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { STATE } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import { cpuid, SIGNATURE } from './cpuid.ts';
 import { CpuidPolicy } from './cpuid-policy.ts';
 import { TestDomain } from './testing.ts';

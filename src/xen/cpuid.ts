@@ -1,6 +1,6 @@
 /** CPUID as a guest sees it: the policy's words, values that follow the vCPU's state, and Xen's own leaves. */
 import * as L from '../abi/x86/cpuid.ts';
-import { STATE } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import type { CpuidPolicy } from './cpuid-policy.ts';
 import { LINEAR_BITS, PHYSICAL_BITS } from './cpuid-policy.ts';
 import { releaseNumber } from './hypercalls/xen-version.ts';

@@ -230,24 +230,40 @@ export class HypercallTable {
   /** Probe: called after every hypercall when set. */
   onHypercall: ((trace: HypercallTrace) => void) | undefined;
 
-  constructor(hypercalls: readonly Hypercall[]) {
+  /** `later`: hypercalls that are declared when a number is asked for that is not among the others. */
+  private later: (() => readonly Hypercall[]) | undefined;
+
+  constructor(hypercalls: readonly Hypercall[], later?: () => readonly Hypercall[]) {
+    this.register(hypercalls);
+    this.later = later;
+  }
+
+  private register(hypercalls: readonly Hypercall[]): void {
     for (const call of hypercalls) {
       if (this.byNumber.has(call.number)) throw new RangeError(`hypercall ${call.number} is declared twice`);
       this.byNumber.set(call.number, call);
     }
   }
 
+  private registerLater(): void {
+    const { later } = this;
+    this.later = undefined;
+    if (later !== undefined) this.register(later());
+  }
+
   get(number: number): Hypercall | undefined {
+    if (this.later !== undefined && !this.byNumber.has(number)) this.registerLater();
     return this.byNumber.get(number);
   }
 
   all(): Hypercall[] {
+    this.registerLater();
     return [...this.byNumber.values()].sort((a, b) => a.number - b.number);
   }
 
   /** Performs one call: ENOSYS for unknown numbers, then the hypercall's own checks, copy-in (EFAULT), the handler, copy-out (EFAULT). */
   dispatch(context: HypercallContext): Result {
-    const call = this.byNumber.get(context.number);
+    const call = this.get(context.number);
     const { audit } = context.domain;
     if (call === undefined) {
       audit.count(`hypercall ${context.number}`);

@@ -3,7 +3,8 @@
 import { HVM_PARAM_TRIPLE_FAULT_REASON, HVM_PARAM_VIRIDIAN } from '../abi/xen/hvm.ts';
 import { type DomId, domId, type VcpuId, vcpuId } from '../base/int.ts';
 import type { InterpreterModules, InterruptLine } from '../cpu/index.ts';
-import { CodeCache, Cpu, createInterpreter, STATE } from '../cpu/index.ts';
+import { CodeCache, Cpu, createInterpreter } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import { GSI_COUNT, GuestMemory, HVM_EMULATION, Platform, PV_EMULATION, PVH_EMULATION } from '../machine/index.ts';
 import { cpuModel } from './cpu-model.ts';
 import { TSC_KHZ } from './cpuid.ts';
@@ -17,22 +18,23 @@ import { Audit } from './hypercall.ts';
 import { hypercallTable } from './hypercalls/index.ts';
 import { VcpuMsrs } from './msr.ts';
 import { platformSinks } from './platform-sinks.ts';
-import { loadFirstContext } from './pv/context.ts';
-import { HypercallEntry } from './pv/hypercall-entry.ts';
-import { PvMemory } from './pv/mm/pv-memory.ts';
-import { preparePvProcessor } from './pv/processor.ts';
-import { PvControl } from './pv/pv-control.ts';
-import { PvDomain } from './pv/pv-domain.ts';
-import { PvVcpu } from './pv/pv-vcpu.ts';
-import { PvTrapOwner, upcallLine } from './pv/trap-owner.ts';
-import { PvTrapSink } from './pv/trap-sink.ts';
+import {
+  addPvVcpu,
+  createPvControl,
+  createPvDomain,
+  createPvTrapOwner,
+  createPvTrapSink,
+  pvOverheadPages,
+  upcallLine,
+} from './pv/create.ts';
+import type { PvControl } from './pv/pv-control.ts';
 import { Rules } from './rules.ts';
 import { DEFAULT_SCHEDULE, Scheduler, type SchedulerOptions } from './scheduler.ts';
 import { MachineTime } from './system-time.ts';
 import { HvmTrapSink, type VcpuDevices } from './trap-sink.ts';
 import { Vcpu } from './vcpu.ts';
-import { Viridian } from './viridian/viridian.ts';
-import { viridianHost } from './viridian-host.ts';
+import type { Viridian } from './viridian/viridian.ts';
+import { createViridian } from './viridian-host.ts';
 
 const PAGE = 4096;
 /** Frames beside the guest's RAM: shared_info, grant table and its status, a reserve for special pages. */
@@ -115,9 +117,7 @@ export class XenMachine {
         maxPages +
         2 * grantFrames +
         EXTRA_FRAMES +
-        (isPv(config.type)
-          ? PvMemory.overheadPages(config.type === 'pv64' ? 64 : 32, maxPages, grantFrames, maxVcpus)
-          : 0),
+        (isPv(config.type) ? pvOverheadPages(config.type === 'pv64' ? 64 : 32, maxPages, grantFrames, maxVcpus) : 0),
     });
     if (config.cpuid !== undefined) this.policy.configure(config.cpuid);
     this.policy.viridian = (config.viridian ?? 0) !== 0;
@@ -171,15 +171,17 @@ export class XenMachine {
     });
     const interpreter = createInterpreter(this.memory.memory, config.interpreter);
     this.code.translateWith(interpreter.compiler);
-    const pv = isPv(config.type) ? new PvDomain(domain, config.type === 'pv64' ? 64 : 32, this.policy) : undefined;
+    this.memory.count = interpreter.count;
+    const pv = isPv(config.type) ? createPvDomain(domain, config.type === 'pv64' ? 64 : 32, this.policy) : undefined;
     domain.pv = pv;
     if (pv !== undefined)
       pv.mm.modifier.onWrite = (mfn, offset, length) => {
         this.code.written(mfn, offset, length);
       };
-    const sink = pv === undefined ? this.hvmSink() : new PvTrapSink(pv);
-    const owner = pv === undefined ? {} : { owner: this.pvOwner(pv) };
-    this.pvControl = pv && new PvControl(domain, pv.mm, (raw) => loadFirstContext(pv, raw));
+    const hvm = pv === undefined ? this.hvmSink() : undefined;
+    const sink = pv === undefined ? hvm! : createPvTrapSink(pv);
+    const owner = pv === undefined ? {} : { owner: createPvTrapOwner(pv, this.table, () => this.afterCall()) };
+    this.pvControl = pv && createPvControl(domain, pv);
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
     this.cpus = Array.from({ length: maxVcpus }, (_, n) => {
       const physical = this.memory;
@@ -198,13 +200,10 @@ export class XenMachine {
       this.addVcpu(cpu, vcpuId(n));
       return cpu;
     });
-    if (sink instanceof HvmTrapSink && this.policy.viridian) {
+    if (hvm !== undefined && this.policy.viridian) {
       domain.hvmParams[HVM_PARAM_VIRIDIAN] = BigInt(config.viridian ?? 0);
-      this.viridian = new Viridian(
-        viridianHost(domain, this.platform, (vcpu) => this.tscOf(vcpu)),
-        config.viridian ?? 0,
-      );
-      sink.viridian = this.viridian;
+      this.viridian = createViridian(domain, this.platform, (vcpu) => this.tscOf(vcpu), config.viridian ?? 0);
+      hvm.viridian = this.viridian;
       for (const device of this.devices) device.msrs.viridian = this.viridian;
       this.viridian.time.thaw();
     }
@@ -234,30 +233,20 @@ export class XenMachine {
 
   private hvmSink(): HvmTrapSink {
     const sink = new HvmTrapSink(this.domain, this.table, this.policy, this.devices);
-    sink.afterCall = () => {
-      this.settleMemory();
-      this.scheduler.turn();
-    };
+    sink.afterCall = () => this.afterCall();
     return sink;
   }
 
-  private pvOwner(pv: PvDomain): PvTrapOwner {
-    const entry = new HypercallEntry(pv, this.table);
-    entry.afterCall = () => {
-      this.settleMemory();
-      this.scheduler.turn();
-    };
-    return new PvTrapOwner(pv, entry);
+  private afterCall(): void {
+    this.settleMemory();
+    this.scheduler.turn();
   }
 
   private addVcpu(cpu: Cpu, id: VcpuId): void {
     const { domain } = this;
     const vcpu = new Vcpu(domain, id, cpu);
     domain.vcpus.push(vcpu);
-    if (domain.pv !== undefined) {
-      domain.pv.vcpus.push(new PvVcpu(vcpu, cpu));
-      preparePvProcessor(cpu, domain.pv.policy);
-    }
+    if (domain.pv !== undefined) addPvVcpu(domain.pv, vcpu, cpu);
     const apic = this.platform.lapic(id);
     if (apic === undefined) return;
     const tsc = {

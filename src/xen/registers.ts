@@ -1,10 +1,9 @@
 /** Where hypercall numbers and arguments are. `xen:public/arch-x86/xen-x86_64.h`, `xen-x86_32.h` */
 import type { Layout } from '../abi/xen/struct.ts';
-import { STATE } from '../cpu/index.ts';
+import { gpr, RAX, RBX, RCX, RDI, RDX, RSI } from '../cpu/state.ts';
 import type { GuestCpu } from './guest-cpu.ts';
 import type { ViridianCall } from './viridian/hypercalls.ts';
 
-const { gpr, RAX, RBX, RCX, RDI, RDX, RSI } = STATE;
 const R8 = 8;
 const R10 = 10;
 const NATIVE = [RDI, RSI, RDX, R10, R8];

@@ -3,7 +3,7 @@
  * give the same run. Virtual time advances with executed instructions and jumps to the next timer when every vCPU is idle.
  */
 import { type Nanoseconds, nanoseconds } from '../base/int.ts';
-import { STATE } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import type { Domain, Shutdown } from './domain.ts';
 import { enterProcessor, leaveProcessor } from './run-state.ts';
 import type { MachineTime } from './system-time.ts';

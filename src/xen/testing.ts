@@ -1,7 +1,7 @@
 /** Stand-ins for tests of this layer: a processor without instructions, a clock moved by hand, a domain of a few pages. */
 import { encode, type Type } from '../abi/xen/struct.ts';
 import { domId, vcpuId } from '../base/int.ts';
-import { STATE } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import { GuestMemory } from '../machine/index.ts';
 import type { Alarm, DomainConfig, SystemTime } from './domain.ts';
 import { Domain } from './domain.ts';

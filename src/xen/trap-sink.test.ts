@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EPERM } from '../abi/xen/errno.ts';
 import { __HYPERVISOR_sched_op } from '../abi/xen/xen.ts';
-import { STATE } from '../cpu/index.ts';
+import * as STATE from '../cpu/state.ts';
 import { CpuidPolicy } from './cpuid-policy.ts';
 import type { Entry, Result } from './hypercall.ts';
 import { again, block, crash, full, HypercallTable, hypercall } from './hypercall.ts';

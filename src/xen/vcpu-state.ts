@@ -6,7 +6,7 @@
  */
 import { EINVAL } from '../abi/xen/errno.ts';
 import { SHUTDOWN_poweroff } from '../abi/xen/sched.ts';
-import { STATE as S } from '../cpu/index.ts';
+import * as S from '../cpu/state.ts';
 import type { Vcpu } from './vcpu.ts';
 import { VPF_blocked, VPF_down } from './vcpu.ts';
 

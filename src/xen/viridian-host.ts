@@ -1,12 +1,21 @@
-/** What the Hyper-V interface asks of its domain. */
+/** The Hyper-V interface of a domain, and what it asks of it. */
 import { gfn as asGfn, type VcpuId, vcpuId } from '../base/int.ts';
 import type { Platform } from '../machine/index.ts';
 import { TSC_KHZ } from './cpuid.ts';
 import type { Domain } from './domain.ts';
 import { MAX_GFN } from './memory/p2m.ts';
 import type { ViridianHost } from './viridian/host.ts';
+import { Viridian } from './viridian/viridian.ts';
 
-export function viridianHost(domain: Domain, platform: Platform, tscOf: (vcpu: VcpuId) => bigint): ViridianHost {
+/** `features`: HVM_PARAM_VIRIDIAN. */
+export const createViridian = (
+  domain: Domain,
+  platform: Platform,
+  tscOf: (vcpu: VcpuId) => bigint,
+  features: number,
+): Viridian => new Viridian(viridianHost(domain, platform, tscOf), features);
+
+function viridianHost(domain: Domain, platform: Platform, tscOf: (vcpu: VcpuId) => bigint): ViridianHost {
   return {
     vcpus: domain.config.maxVcpus,
     clock: platform.clock,

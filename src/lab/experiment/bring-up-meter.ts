@@ -6,7 +6,7 @@
  * The first pair of markers in a run encloses nothing; what it costs is taken off the others.
  */
 import { __HYPERVISOR_xen_version } from '../../abi/xen/xen.ts';
-import { STATE } from '../../cpu/index.ts';
+import * as STATE from '../../cpu/state.ts';
 import type { Control, HypercallTrace, Vcpu } from '../../xen/index.ts';
 
 const XENVER_pagesize = 7n;

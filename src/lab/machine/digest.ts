@@ -1,6 +1,7 @@
 /** One number for everything a guest could see of its machine: memory and registers. */
 import { Sha256 } from '../../base/sha256.ts';
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { XenMachine } from '../../xen/index.ts';
 
 /** Ranges of the state block that hold registers; flags, which are kept lazily, are added as EFLAGS. */

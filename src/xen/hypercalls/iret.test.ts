@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VMASST_TYPE_architectural_iopl } from '../../abi/xen/misc.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { CODE, PvBench, STACK, USER_CODE, USER_STACK } from '../pv/testing.ts';
 
 const GP = 13;

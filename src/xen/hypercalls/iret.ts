@@ -3,7 +3,7 @@
  * `xen:public/arch-x86/xen-x86_64.h#iret_context`, `xen:arch/x86/pv/iret.c`
  */
 import { __HYPERVISOR_iret } from '../../abi/xen/xen.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { HypercallContext, Result } from '../hypercall.ts';
 import { crash, full, hypercall } from '../hypercall.ts';
 import { accessOkay } from '../pv/address-space.ts';

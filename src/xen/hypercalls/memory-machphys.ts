@@ -4,8 +4,8 @@ import * as m from '../../abi/xen/memory.ts';
 import { ulong } from '../../abi/xen/struct.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
 import { full } from '../hypercall.ts';
+import { HYPERVISOR_COMPAT_VIRT_START, RO_MPT_VIRT_START } from '../pv/address-space.ts';
 import { pvOf } from '../pv/mm/hypercall-common.ts';
-import { HYPERVISOR_COMPAT_VIRT_START, RO_MPT_VIRT_START } from '../pv/mm/xen-tables.ts';
 
 /** The window of 64-bit guests, 256 GiB of 8-byte entries; that of 32-bit guests ends below the top of the address space, 4-byte entries. */
 const NATIVE = { v_start: RO_MPT_VIRT_START, v_end: RO_MPT_VIRT_START + (256n << 30n), entry: 8n };

@@ -4,7 +4,7 @@ import * as e from '../../abi/xen/errno.ts';
 import * as abi from '../../abi/xen/mmu.ts';
 import { ulong } from '../../abi/xen/struct.ts';
 import { __HYPERVISOR_mmuext_op, DOMID_IO, DOMID_SELF } from '../../abi/xen/xen.ts';
-import { STATE } from '../../cpu/index.ts';
+import * as STATE from '../../cpu/state.ts';
 import { P, RW, US } from '../pv/mm/entries.ts';
 import * as f from '../pv/mm/frame-table.ts';
 import { PvTestMachine } from '../pv/mm/testing.ts';

@@ -8,7 +8,7 @@ import {
   __HYPERVISOR_set_segment_base,
   __HYPERVISOR_stack_switch,
 } from '../../abi/xen/xen.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { HypercallContext, Result } from '../hypercall.ts';
 import { full, hypercall } from '../hypercall.ts';
 import { canonical } from '../pv/address-space.ts';

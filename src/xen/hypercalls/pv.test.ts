@@ -4,7 +4,7 @@ import { EFAULT, EINVAL, ENODEV, ENOSYS, EPERM } from '../../abi/xen/errno.ts';
 import * as a from '../../abi/xen/misc.ts';
 import { trap_info } from '../../abi/xen/vcpu-guest-context.ts';
 import * as x from '../../abi/xen/xen.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { ABSENT, ARGUMENT, CODE, PvBench, STACK } from '../pv/testing.ts';
 
 const NOT_CANONICAL = 0x8000_0000_0000n;

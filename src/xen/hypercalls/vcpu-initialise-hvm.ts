@@ -12,7 +12,7 @@ import {
   vcpu_hvm_x86_32,
   vcpu_hvm_x86_64,
 } from '../../abi/xen/vcpu-hvm-context.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { VPF_down } from '../vcpu.ts';
 

@@ -5,7 +5,7 @@ import { decode, encode, type Type } from '../../abi/xen/struct.ts';
 import * as v from '../../abi/xen/vcpu.ts';
 import * as c from '../../abi/xen/vcpu-guest-context.ts';
 import { __HYPERVISOR_vcpu_op } from '../../abi/xen/xen.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { ABSENT, CODE, PvBench, STACK, USER_CODE, USER_STACK } from '../pv/testing.ts';
 import { VPF_in_reset } from '../vcpu.ts';
 

@@ -6,7 +6,7 @@ import * as v from '../../abi/xen/vcpu.ts';
 import { vcpu_hvm_x86_32, vcpu_hvm_x86_64 } from '../../abi/xen/vcpu-hvm-context.ts';
 import { __HYPERVISOR_vcpu_op, VIRQ_TIMER } from '../../abi/xen/xen.ts';
 import { vcpuId } from '../../base/int.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { TestDomainOptions } from '../testing.ts';
 import { ARGUMENT, NOWHERE, TestDomain } from '../testing.ts';
 import { initVcpu, sipiVcpu } from '../vcpu-state.ts';

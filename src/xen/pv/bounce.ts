@@ -5,7 +5,8 @@
  * has RPL 0 when the kernel was interrupted. 32-bit: [error code], eip, cs with the mask in bit 16, eflags, [esp, ss when the ring changes].
  * IF in the saved flags is the opposite of the mask. `xen:arch/x86/x86_64/entry.S#create_bounce_frame`
  */
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { HYPERVISOR_END, HYPERVISOR_START } from './address-space.ts';
 import { readSegmentBase } from './descriptors.ts';
 import { toggleMode } from './guest-mode.ts';

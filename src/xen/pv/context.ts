@@ -5,7 +5,8 @@
 import { EINVAL } from '../../abi/xen/errno.ts';
 import { decode } from '../../abi/xen/struct.ts';
 import * as c from '../../abi/xen/vcpu-guest-context.ts';
-import { loadFpuImage, resetFpu, STATE as S } from '../../cpu/index.ts';
+import { loadFpuImage, resetFpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { checkPvContext } from '../hypercalls/vcpu-initialise-pv.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { VPF_down, VPF_in_reset } from '../vcpu.ts';

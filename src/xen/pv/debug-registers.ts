@@ -3,7 +3,7 @@
  * the hypervisor's range. I/O breakpoints never reach the processor: the emulation of port I/O looks at them.
  * `xen:arch/x86/pv/misc-hypercalls.c#set_debugreg`
  */
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { guestAddress } from './address-space.ts';
 import type { PvVcpu } from './pv-vcpu.ts';
 

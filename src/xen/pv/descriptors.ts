@@ -1,5 +1,6 @@
 /** Descriptors as the hypervisor reads them for a PV guest: from the table the processor uses. */
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 
 const bytes = new Uint8Array(8);
 const view = new DataView(bytes.buffer);

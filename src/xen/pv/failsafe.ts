@@ -2,7 +2,7 @@
  * The failsafe callback: a data segment register could not be loaded, and the guest's kernel learns all four selectors. 64-bit frame: rcx, r11, ds, es, fs, gs,
  * rip, cs with mask, rflags, rsp, ss; 32-bit: ds, es, fs, gs, eip, cs with mask, eflags, [esp, ss]. `xen:arch/x86/domain.c#load_segments`
  */
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { toggleMode } from './guest-mode.ts';
 import type { PvDomain } from './pv-domain.ts';
 import type { PvVcpu } from './pv-vcpu.ts';

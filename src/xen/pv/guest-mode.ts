@@ -1,5 +1,6 @@
 /** Switching a 64-bit guest between kernel and user mode, and saving the registers of a trap. */
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { PvDomain } from './pv-domain.ts';
 import type { PvVcpu } from './pv-vcpu.ts';
 

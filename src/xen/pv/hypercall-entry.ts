@@ -1,6 +1,7 @@
 /** Hypercalls of PV guests: SYSCALL from a 64-bit kernel, INT 0x82 from a 32-bit one. Both are two bytes long. */
 import type { Layout } from '../../abi/xen/struct.ts';
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { HypercallContext, type HypercallTable } from '../hypercall.ts';
 import { readCall, writeArguments, writeResult } from '../registers.ts';
 import { canonical } from './address-space.ts';

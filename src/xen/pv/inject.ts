@@ -1,5 +1,6 @@
 /** Exceptions, callbacks and events for the guest's kernel, and going on in the guest. */
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { bounce } from './bounce.ts';
 import { saveFrame } from './guest-mode.ts';
 import type { PvDomain } from './pv-domain.ts';

@@ -1,6 +1,6 @@
 /** Model-specific registers as a PV guest's kernel finds them through the hypervisor (`xen:arch/x86/pv/emul-priv-op.c#read_msr`, `xen:arch/x86/msr.c`). */
 import * as M from '../../abi/x86/msr.ts';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { CpuidPolicy } from '../cpuid-policy.ts';
 import { canonical } from './address-space.ts';
 import { writePvHypercallPage } from './hypercall-page.ts';

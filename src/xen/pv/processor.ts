@@ -1,5 +1,6 @@
 /** The processor below a PV guest: what the hypervisor keeps in its control registers and tables, whatever the guest thinks. */
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import type { CpuidPolicy } from '../cpuid-policy.ts';
 import type { GuestCpu } from '../guest-cpu.ts';
 

@@ -1,7 +1,8 @@
 /** A small PV guest for tests: 64 pages mapped from address 0, its first vCPU at a known place in its kernel, code written by the test. */
 import { decode, encode, type Type } from '../../abi/xen/struct.ts';
 import * as c from '../../abi/xen/vcpu-guest-context.ts';
-import { type Cpu, STATE as S } from '../../cpu/index.ts';
+import type { Cpu } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { HypercallContext, type Result } from '../hypercall.ts';
 import { type MachineConfig, XenMachine } from '../machine.ts';
 import { loadFirstContext } from './context.ts';

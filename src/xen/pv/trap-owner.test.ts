@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { STATE as S } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { CODE, HANDLER, PvBench, STACK, USER_CODE, USER_STACK } from './testing.ts';
 
 const GP = 13;

@@ -1,7 +1,8 @@
 /** The traps of PV guests: the hypervisor takes them all, since the guest's kernel does not run in ring 0. */
 import { VMASST_TYPE_writable_pagetables } from '../../abi/xen/misc.ts';
 import type { VcpuId } from '../../base/int.ts';
-import { type Cpu, type InterruptLine, STATE as S, type SoftwareKind, type TrapOwner } from '../../cpu/index.ts';
+import type { Cpu, InterruptLine, SoftwareKind, TrapOwner } from '../../cpu/index.ts';
+import * as S from '../../cpu/state.ts';
 import { emulateGate } from './emulate/gate.ts';
 import { emulateInvalid } from './emulate/invalid.ts';
 import { emulatePrivileged } from './emulate/privileged.ts';

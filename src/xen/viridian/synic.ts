@@ -1,6 +1,6 @@
 /** Synthetic interrupt controller of one vCPU: sixteen sources, a message page with a slot for each, and the APIC's MSRs. */
 import type { VcpuId } from '../../base/int.ts';
-import { APIC } from '../../machine/index.ts';
+import * as APIC from '../../machine/irq/lapic-registers.ts';
 import * as B from './bits.ts';
 import type { ViridianFeatures, ViridianHost } from './host.ts';
 

@@ -1,5 +1,5 @@
 /** Arithmetic with flags, for the few instructions the hypervisor performs in a guest's place. */
-import { STATE as S } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 
 export interface AluResult {
   readonly value: bigint;

@@ -1,6 +1,7 @@
 /** Control registers of a PV guest: TS is its own, CR2 and CR3 are kept for it, CR4 is partly its choice (`xen:arch/x86/pv/domain.c#pv_fixup_guest_cr4`). */
 import { cr3ToFrame, frameToCr3 } from '../../../abi/xen/vcpu-guest-context.ts';
-import { type Cpu, STATE as S } from '../../../cpu/index.ts';
+import type { Cpu } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import type { PvDomain } from '../pv-domain.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';
 import type { Outcome } from './privileged.ts';

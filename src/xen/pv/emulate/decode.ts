@@ -1,5 +1,6 @@
 /** The instruction a guest trapped on, decoded anew from its memory. */
-import { type Cpu, Decoder, type Insn, STATE as S } from '../../../cpu/index.ts';
+import { type Cpu, Decoder, type Insn } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 
 const decoder = new Decoder({ forcedEmulation: false });
 const bytes = new Uint8Array(32);

@@ -1,5 +1,6 @@
 /** The end of an instruction the hypervisor performed for the guest. */
-import { type Cpu, STATE as S } from '../../../cpu/index.ts';
+import type { Cpu } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { DB, inject } from '../inject.ts';
 import type { PvDomain } from '../pv-domain.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';

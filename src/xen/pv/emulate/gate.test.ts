@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ulong } from '../../../abi/xen/struct.ts';
 import { __HYPERVISOR_set_gdt } from '../../../abi/xen/xen.ts';
-import { STATE as S } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { CODE, PvBench, READ_ONLY, STACK, USER_CODE, USER_STACK } from '../testing.ts';
 
 const NP = 11,

@@ -2,7 +2,8 @@
  * Call gates of 32-bit guests. The hypervisor gives them DPL 0, so that using one is #GP, and performs the far call or jump; the DPL the guest wanted is in the
  * RPL of the gate's selector. `xen:arch/x86/pv/emul-gate-op.c`
  */
-import { type Cpu, GuestFault, type Insn, STATE as S } from '../../../cpu/index.ts';
+import { type Cpu, GuestFault, type Insn } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { guestRange32 } from '../address-space.ts';
 import * as d from '../descriptors.ts';
 import { saveFrame } from '../guest-mode.ts';

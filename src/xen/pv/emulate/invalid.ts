@@ -1,5 +1,6 @@
 /** The prefix of PV guests (`ud2` and "xen") before CPUID, which asks the hypervisor for its view. `xen:public/arch-x86/xen.h#XEN_CPUID` */
-import { type Cpu, STATE as S } from '../../../cpu/index.ts';
+import type { Cpu } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { GP, inject, injectPageFault } from '../inject.ts';
 import type { PvDomain } from '../pv-domain.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';

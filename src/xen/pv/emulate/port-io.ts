@@ -1,5 +1,6 @@
 /** Port I/O of PV guests: by the virtual IOPL or the guest's permission bit map. No port is really theirs: reads give ones, writes nothing. */
-import { GuestFault, STATE as S } from '../../../cpu/index.ts';
+import { GuestFault } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { injectPageFault } from '../inject.ts';
 import type { PvDomain } from '../pv-domain.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';

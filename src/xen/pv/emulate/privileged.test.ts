@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { STATE as S } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { ABSENT, CODE, PvBench, USER_CODE } from '../testing.ts';
 
 const DB = 1,

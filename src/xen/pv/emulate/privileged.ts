@@ -2,7 +2,8 @@
  * Instructions of ring 0 that the hypervisor performs for a guest when they raise #GP(0): port I/O, control and debug registers, MSRs, CLTS, WBINVD,
  * CLI, STI, XSETBV, and RDTSC or CPUID where they fault. Everything else keeps its #GP. `xen:arch/x86/pv/emul-priv-op.c`
  */
-import { type Cpu, GuestFault, type Insn, STATE as S } from '../../../cpu/index.ts';
+import { type Cpu, GuestFault, type Insn } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { readDebugRegister, setDebugRegister } from '../debug-registers.ts';
 import { GP, inject, injectPageFault, PF, UD } from '../inject.ts';
 import type { PvDomain } from '../pv-domain.ts';

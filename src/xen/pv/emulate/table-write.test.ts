@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VMASST_CMD_enable, VMASST_TYPE_writable_pagetables } from '../../../abi/xen/misc.ts';
 import { __HYPERVISOR_vm_assist } from '../../../abi/xen/xen.ts';
-import { STATE as S } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { CODE, PvBench, TABLE } from '../testing.ts';
 
 /** Entry of the last-level table that maps page 2, which nothing in these tests uses, and its address. */

@@ -2,7 +2,8 @@
  * Writes of a guest's kernel to a page table that is mapped read-only: the instruction is decoded, its write computed, and given to memory management,
  * which validates it as a hypercall's. `xen:arch/x86/pv/ro-page-fault.c`
  */
-import { type Cpu, GuestFault, type Insn, STATE as S } from '../../../cpu/index.ts';
+import { type Cpu, GuestFault, type Insn } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { injectPageFault } from '../inject.ts';
 import type { PvDomain } from '../pv-domain.ts';
 import type { PvVcpu } from '../pv-vcpu.ts';

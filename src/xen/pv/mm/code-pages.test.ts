@@ -11,7 +11,7 @@ import {
   __HYPERVISOR_update_va_mapping,
   DOMID_SELF,
 } from '../../../abi/xen/xen.ts';
-import { STATE as S } from '../../../cpu/index.ts';
+import * as S from '../../../cpu/state.ts';
 import { P, US } from './entries.ts';
 import { PvTestMachine } from './testing.ts';
 

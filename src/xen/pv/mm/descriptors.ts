@@ -1,7 +1,7 @@
 /** Segment descriptors that a PV guest may have (key `xen:arch/x86/pv/descriptor-tables.c`). A descriptor is two u32 halves. */
 import { EINVAL } from '../../../abi/xen/errno.ts';
+import { HYPERVISOR_COMPAT_VIRT_START } from '../address-space.ts';
 import type { Width } from './entries.ts';
-import { HYPERVISOR_COMPAT_VIRT_START } from './xen-tables.ts';
 
 const PRESENT = 1 << 15,
   CODE_OR_DATA = 1 << 12,

@@ -6,7 +6,7 @@
 import { EINVAL } from '../../../abi/xen/errno.ts';
 import { VMASST_TYPE_m2p_strict, VMASST_TYPE_pae_extended_cr3 } from '../../../abi/xen/misc.ts';
 import { gfn } from '../../../base/int.ts';
-import { STATE } from '../../../cpu/index.ts';
+import * as STATE from '../../../cpu/state.ts';
 import type { Frame, GuestMemory } from '../../../machine/index.ts';
 import type { Domain } from '../../domain.ts';
 import type { Vcpu } from '../../vcpu.ts';

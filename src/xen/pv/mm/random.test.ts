@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { STATE } from '../../../cpu/index.ts';
+import * as STATE from '../../../cpu/state.ts';
 import * as f from './frame-table.ts';
 import { RandomGuest } from './random-guest.ts';
 import { step } from './random-operations.ts';

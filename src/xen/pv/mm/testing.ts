@@ -1,6 +1,7 @@
 /** A PV machine for tests of memory management: its kernel's first pages mapped from address 0, its processor walking its tables, no code running. */
 import { encode, type Type } from '../../../abi/xen/struct.ts';
-import { GuestFault, STATE } from '../../../cpu/index.ts';
+import { GuestFault } from '../../../cpu/index.ts';
+import * as STATE from '../../../cpu/state.ts';
 import type { Domain } from '../../domain.ts';
 import { HypercallContext, type Result } from '../../hypercall.ts';
 import { XenMachine } from '../../machine.ts';

@@ -7,11 +7,9 @@
  */
 import { gfn } from '../../../base/int.ts';
 import type { Frame, GuestMemory } from '../../../machine/index.ts';
+import { HYPERVISOR_COMPAT_VIRT_START } from '../address-space.ts';
 import { A, D, NX, P, RW, US, type Width } from './entries.ts';
 
-/** Where the machine-to-physical table is, and how wide an entry: 64-bit and 32-bit guests. */
-export const RO_MPT_VIRT_START = 0xffff_8000_0000_0000n;
-export const HYPERVISOR_COMPAT_VIRT_START = 0xf580_0000;
 /** Slots of a root that belong to the hypervisor; the first is the machine-to-physical table, the fifth the per-domain window. */
 const ROOT_FIRST_XEN_SLOT = 256,
   ROOT_LAST_XEN_SLOT = 271,
