@@ -50,7 +50,7 @@ const common = (m: ModuleBuilder): Omit<Imports, 'fill'> => ({
 });
 
 /** The main module: the loop and everything but the handlers of vector rows, which it finds in the table behind the regions. */
-export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
+export const buildInterpreter = (firstInstructions = FIRST_INSTRUCTIONS): Uint8Array<ArrayBuffer> => {
   const plan = instructionPlan(false);
   const m = new ModuleBuilder();
   const { slow, ...rest } = common(m);
@@ -77,7 +77,7 @@ export const buildInterpreter = (): Uint8Array<ArrayBuffer> => {
   const handlers = writeHandlers(m, plan.variants, 0, imports);
   const parts = { chain: writeChain(m), flags, deliver: transfers.deliver, confirm: walk.confirm };
   const rare = groups(m, plan, handlers, [plan.commonEnd, plan.vectors], RARE_TOGETHER);
-  const left = m.global(FIRST_INSTRUCTIONS);
+  const left = m.global(firstInstructions);
   writeLoop(first.body, {
     ...parts,
     leaves: [...groups(m, plan, handlers, [OP_CALL + 1, plan.commonEnd], COMMON_TOGETHER), ...rare, vectors(m, plan)],

@@ -35,11 +35,11 @@ export interface InterpreterModules {
   beforeRegions?(): void;
 }
 
-/** Builds and compiles the modules, which takes some tens of milliseconds each. */
-export const interpreterModules = (): InterpreterModules => {
+/** Builds and compiles the modules, which takes some tens of milliseconds each. `firstInstructions`: what the loop for short runs executes. */
+export const interpreterModules = (options: { readonly firstInstructions?: number } = {}): InterpreterModules => {
   let vectors: WebAssembly.Module | undefined;
   return {
-    main: new WebAssembly.Module(buildInterpreter()),
+    main: new WebAssembly.Module(buildInterpreter(options.firstInstructions)),
     vectors: () => {
       vectors ??= new WebAssembly.Module(buildVectors());
       return vectors;
