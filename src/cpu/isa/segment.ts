@@ -8,8 +8,9 @@ import { fault, GP, UD } from '../system/fault.ts';
 import { accessRights, segmentLimit, verify } from '../system/inspect.ts';
 import { loadSegment } from '../system/segment-load.ts';
 import { currentStack, mergeSp, peek, push } from '../system/stack.ts';
-import { readFarPointer, readWord, setZero, slotOf, writeWord } from './operands.ts';
-import { type Row, type RowOptions, routine } from './row.ts';
+import { c32, type Val } from '../wasm/value.ts';
+import { readFarPointer, readWord, setZero, slotOf } from './operands.ts';
+import { insn, type Meaning, type Row, type RowOptions, routine } from './row.ts';
 
 /** MOV SS and POP SS hold interrupts and debug traps off for one instruction. */
 const MOV_SS = 2;
@@ -21,10 +22,16 @@ const movToSegment = (cpu: Cpu, insn: Insn): undefined => {
   if (n === S.SS) cpu.set32(S.SHADOW, MOV_SS);
 };
 
-const movFromSegment = (cpu: Cpu, insn: Insn): undefined => {
-  const n = insn.reg & 7;
-  if (n > S.GS) throw fault(UD);
-  writeWord(cpu, insn, BigInt(selectorOf(cpu, n)));
+/** Six registers: the decoder knows no others. */
+const movFromSegment: Meaning = (s, to, register) => {
+  const { f } = s;
+  // REX.R does not count.
+  const n = f.op('i32.and', f.op('i32.wrap_i64', register.get()), c32(7));
+  const selector = (segment: number): Val => f.op('i32.and', s.state32(S.seg(segment) + S.SEG_SELECTOR), c32(0xffff));
+  let value = selector(S.ES);
+  for (let segment = S.CS; segment <= S.GS; segment++)
+    value = f.select(f.op('i32.eq', n, c32(segment)), selector(segment), value);
+  to.set(f.op('i64.extend_i32_u', value));
 };
 
 const pushSegment = (name: string, encoding: string, n: number, options: RowOptions): Row =>
@@ -111,7 +118,8 @@ const swapgs = (cpu: Cpu): undefined => {
 };
 
 export const segmentRows: readonly Row[] = [
-  routine('MOV', '8C /r', 'Ev,Sw', {}, movFromSegment),
+  insn('MOV', '8C /r', 'Rv,Sw', {}, movFromSegment),
+  insn('MOV', '8C /r', 'Mw,Sw', {}, movFromSegment),
   routine('MOV', '8E /r', 'Sw,Ew', { ends: true }, movToSegment),
   pushSegment('ES', '06', S.ES, { not64: true }),
   pushSegment('CS', '0E', S.CS, { not64: true }),

@@ -2,6 +2,7 @@
 import type { ParsedRow } from '../../../src/cpu/isa/encoding.ts';
 import { widthBits } from '../../../src/cpu/isa/encoding.ts';
 import { parsedRows, sizesOf } from '../../../src/cpu/isa/plan.ts';
+import type { Row } from '../../../src/cpu/isa/row.ts';
 import * as S from '../../../src/cpu/state.ts';
 import { type Encoded, encodeRow, type Shape } from './encode-row.ts';
 import { FX_MXCSR, FX_SIZE, FX_ST, FX_XMM, type Input, WINDOW, WINDOW_SIZE } from './layout.ts';
@@ -25,16 +26,21 @@ const EXCLUDED =
  */
 const UNLIKE_HOST = /^(NOP 0F 0D|FSTP (D9 \/3r|DF \/[23]r))/;
 
+/** Which selectors the host has is its own business. */
+const readsSelector = (row: Row): boolean => row.operands.endsWith(',Sw');
+
 const comparable = ({ row }: ParsedRow): boolean =>
   !EXCLUDED.test(row.name) &&
   !UNLIKE_HOST.test(`${row.name} ${row.encoding}`) &&
+  !readsSelector(row) &&
   ((row.mean !== undefined && row.call === undefined) || row.unit !== undefined || ROUTINES.test(row.name));
 
 /** All shapes that exist and can be tried in user mode. */
 export const shapes = (): Shape[] => shapesOf(comparable);
 
 /** Shapes of system instructions that are translated and take any operands. */
-export const systemShapes = (): Shape[] => shapesOf(({ row }) => /^(IN|OUT|CLI|STI|PUSHF|POPF)$/.test(row.name));
+export const systemShapes = (): Shape[] =>
+  shapesOf(({ row }) => /^(IN|OUT|CLI|STI|PUSHF|POPF)$/.test(row.name) || readsSelector(row));
 
 const shapesOf = (wanted: (parsed: ParsedRow) => boolean): Shape[] => {
   const out: Shape[] = [];
