@@ -411,8 +411,9 @@ export class CodeCache {
   private tableOf(page: CodePage, mode: number): number {
     let table = page.tables.get(mode);
     if (table === undefined) {
-      table = this.space.table();
-      this.words.fill(0, table >>> 2, (table + BLOCK_BYTES) >>> 2);
+      const { address, cleared } = this.space.table();
+      table = address;
+      if (!cleared) this.words.fill(0, table >>> 2, (table + BLOCK_BYTES) >>> 2);
       page.tables.set(mode, table);
     } else this.space.touch(table);
     return table;

@@ -42,10 +42,19 @@ test('code space: what is in use, and every table, stays until all memory is tak
 
 test('code space: small memory is used in turn from the beginning', () => {
   const { space, evicted, records } = make(4);
-  const table = space.table();
+  const table = space.table().address;
   for (let i = 0; i < 3; i++) records();
   space.touch(table);
   assert.equal(records(), 1);
   assert.deepEqual(evicted, ['records 1']);
   assert.equal(space.touched, 4 * BLOCK_BYTES);
+});
+
+test('code space: a table is clear where nothing ever was', () => {
+  const { space, records } = make(4);
+  records();
+  assert.deepEqual(space.table(), { address: BEGIN + BLOCK_BYTES, cleared: true });
+  space.reset();
+  const after = [space.table(), space.table(), space.table()].map(({ cleared }) => cleared);
+  assert.deepEqual(after, [false, false, true]);
 });

@@ -40,6 +40,9 @@ export class CodeSpace {
   /** Bytes from the beginning that were ever in use since the last reset. */
   touched = 0;
 
+  /** Blocks from here on were never in use. */
+  private fresh = 0;
+
   /** `size` holds at least four blocks. */
   constructor(begin: number, size: number, contents: Contents) {
     this.begin = begin;
@@ -77,11 +80,12 @@ export class CodeSpace {
     return at;
   }
 
-  /** Address of a block for a table; its content is what it was. May evict. */
-  table(): number {
+  /** Address of a block for a table; `cleared` when nothing was ever in it, which spares the host pages that nobody needs. May evict. */
+  table(): { readonly address: number; readonly cleared: boolean } {
+    const { fresh } = this;
     const block = this.take();
     this.kinds[block] = USED_TABLE;
-    return this.addressOf(block);
+    return { address: this.addressOf(block), cleared: block >= fresh };
   }
 
   /** A table is in use: it is spared in the present round. */
@@ -104,6 +108,7 @@ export class CodeSpace {
   private take(): number {
     const block = this.blocks < this.kinds.length ? (this.unused() ?? this.grow()) : this.nextInTurn();
     this.touched = Math.max(this.touched, (block + 1) * BLOCK_BYTES);
+    this.fresh = Math.max(this.fresh, block + 1);
     return block;
   }
 
