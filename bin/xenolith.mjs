@@ -55,7 +55,8 @@ async function loadProgram() {
 
 /**
  * Compiling is most of a short run. Node's own compile cache keeps a file's functions as they are before it runs, of which there are
- * none yet; this keeps those that runs needed, in the same folder (NODE_COMPILE_CACHE or the system's temporary one).
+ * none yet, and takes longer to switch on; this keeps those that runs needed, in the folder that NODE_COMPILE_CACHE names or the system's temporary
+ * one. NODE_DISABLE_COMPILE_CACHE is heeded.
  */
 function readSource(name) {
   const file = `${dist}${name}.cjs`;
@@ -104,12 +105,11 @@ function codeCache(script, mark) {
   const { env } = process;
   if (env.NODE_DISABLE_COMPILE_CACHE !== undefined) return undefined;
   const uid = process.getuid?.() ?? 0;
-  // Node's name for it. What it does besides is not needed here and takes its time.
-  const folder = env.NODE_COMPILE_CACHE || `${process.getBuiltinModule('node:os').tmpdir()}/node-compile-cache`;
+  const folder = `${env.NODE_COMPILE_CACHE || process.getBuiltinModule('node:os').tmpdir()}/xenolith-${uid}`;
   // V8 takes code back only under the options it was made under.
   const options = [process.version, process.arch, ...process.execArgv, env.NODE_OPTIONS ?? ''].join(' ');
   const place = `${script}-${runsGuests ? command : 'other'}-${options}`.replace(/[^\w.]+/g, '-').slice(-200);
-  const file = `${folder}/xenolith-${uid}/${place}`;
+  const file = `${folder}/${place}`;
   const trailer = (code, runs) => Buffer.from(`${mark} ${code.length.toString(16).padStart(8, '0')} ${runs}`, 'latin1');
   const TRAILER = mark.length + 11;
   return {
@@ -130,7 +130,7 @@ function codeCache(script, mark) {
     write(code, runs) {
       const next = `${file}.${process.pid}`;
       try {
-        fs.mkdirSync(`${folder}/xenolith-${uid}`, { recursive: true, mode: 0o700 });
+        fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
         fs.writeFileSync(next, Buffer.concat([code, trailer(code, runs)]), { mode: 0o600, flag: 'wx' });
         fs.renameSync(next, file);
       } catch {
