@@ -161,7 +161,11 @@ export class CodeCache {
     const key = mode * PAGE + entry;
     const before = page.arrivals.get(key);
     const frequent = () => frequentPlaces(this.words, table, threshold, before);
-    const code = discover({ decoder, bytes, host, codeSize: cpu.codeSize, real, storesBeside, frequent }, entry);
+    // A place that was hot at once says nothing about others.
+    const reached = (offset: number): boolean =>
+      threshold <= MOST_FREQUENT || (offset < PAGE && this.words[(table + offset * 8) >>> 2] !== 0);
+    const around = { decoder, bytes, host, codeSize: cpu.codeSize, real, storesBeside, reached, frequent };
+    const code = discover(around, entry);
     if (code.blocks.length === 0) return;
     // Where it jumps to is known from the arrivals of a second round: those of the first may be from long ago.
     if (code.indirect && before === undefined && threshold > MOST_FREQUENT) {

@@ -1,5 +1,5 @@
 /**
- * Finds the instructions of a region: what can be reached from its entry without leaving the page, as blocks. Direct calls are
+ * Finds the instructions of a region: what can be reached from its entry without leaving the page, and was, as blocks. Direct calls are
  * followed, so that a function and the small ones it calls are one region; where it jumps through a register or memory, it also holds the
  * places of the page where control arrived often.
  */
@@ -61,12 +61,16 @@ export interface PageCode {
   readonly real: boolean;
   /** Code of the page often stored beside the code of pages. */
   readonly storesBeside: boolean;
+  /** Control came to a place some time, as far as anybody knows. */
+  reached(offset: number): boolean;
   /** Places of the page where control arrived often, the most frequent first. */
   frequent(): readonly number[];
 }
 
 class Discovery {
   private readonly page: PageCode;
+  /** Only what control came to. */
+  private readonly sparing: boolean;
   private readonly found = new Map<number, Decoded>();
   private readonly leaders = new Set<number>();
   /** Places behind calls. */
@@ -76,8 +80,9 @@ class Discovery {
   private readonly work: number[] = [];
   private indirect = false;
 
-  constructor(page: PageCode) {
+  constructor(page: PageCode, sparing: boolean) {
     this.page = page;
+    this.sparing = sparing;
   }
 
   region(entry: number): RegionCode {
@@ -102,6 +107,7 @@ class Discovery {
   }
 
   private lead(offset: number): void {
+    if (this.sparing && !this.page.reached(offset)) return;
     this.leaders.add(offset);
     this.work.push(offset);
   }
@@ -109,7 +115,8 @@ class Discovery {
   /** Decodes what can be reached from a place, the nearest first, while there are less than so many instructions. */
   private follow(from: number, limit: number): void {
     const { found, work } = this;
-    this.lead(from);
+    this.leaders.add(from);
+    work.push(from);
     for (let offset = work.shift(); offset !== undefined; offset = work.shift())
       while (offset < PAGE && !found.has(offset) && found.size < limit) {
         const end = this.instruction(offset);
@@ -154,5 +161,15 @@ class Discovery {
   }
 }
 
-/** The region that begins at an offset of a page. */
-export const discover = (page: PageCode, entry: number): RegionCode => new Discovery(page).region(entry);
+/** Control comes to a place from within. */
+const isLooped = ({ blocks }: RegionCode, offset: number): boolean =>
+  blocks.some(({ target, end, after }) => target === offset || (after === 'next' && end === offset));
+
+/**
+ * The region that begins at an offset of a page. A place that was reached so often from elsewhere has been left as often: what was never
+ * reached until now hardly will be, so it is left out. Where a loop begins, what comes behind it may still be to come.
+ */
+export const discover = (page: PageCode, entry: number): RegionCode => {
+  const sparing = new Discovery(page, true).region(entry);
+  return isLooped(sparing, entry) ? new Discovery(page, false).region(entry) : sparing;
+};
