@@ -66,7 +66,7 @@ const guests = (): string[] => globSync('guests/images/*.elf', { cwd: root }).so
 function fingerprint(): string {
   const hash = createHash('sha256');
   const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.test.ts'));
-  for (const file of [...files.sort(), ...guests(), 'tools/build.ts', 'package-lock.json']) {
+  for (const file of [...files.sort(), ...guests(), 'tools/build.ts', 'tools/program.ts', 'package-lock.json']) {
     const { size, mtimeMs } = statSync(join(root, file));
     hash.update(`${file} ${size} ${mtimeMs}\n`);
   }
@@ -78,21 +78,20 @@ export async function build(): Promise<void> {
   const stamp = fingerprint();
   const next = `${dist}.${process.pid}`;
   try {
-    const [{ build: bundle }, { bundleProgram }] = await Promise.all([import('esbuild'), import('./program.ts')]);
-    const common = {
+    const [{ build: bundle }, { bundleProgram, COMMON }] = await Promise.all([
+      import('esbuild'),
+      import('./program.ts'),
+    ]);
+    await bundle({
+      ...COMMON,
       absWorkingDir: root,
       outdir: next,
-      bundle: true,
-      platform: 'node',
-      target: 'node22',
-      packages: 'external',
-      minifySyntax: true,
-      minifyWhitespace: true,
+      entryPoints: { ...entries },
+      splitting: true,
+      format: 'esm',
       minifyIdentifiers: false,
       sourcemap: false,
-      logLevel: 'warning',
-    } as const;
-    await bundle({ ...common, entryPoints: { ...entries }, splitting: true, format: 'esm' });
+    });
     for (const program of PROGRAMS) await bundleProgram(root, next, program);
     const { buildInterpreter, buildVectors } = await import('../src/cpu/interpret/build.ts');
     writeFileSync(join(next, 'interpreter.wasm'), buildInterpreter());

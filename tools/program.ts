@@ -16,7 +16,8 @@ export interface Program {
   readonly constants?: readonly string[];
 }
 
-const COMMON = {
+/** Of everything that is bundled. */
+export const COMMON = {
   bundle: true,
   platform: 'node',
   target: 'node22',
@@ -24,9 +25,6 @@ const COMMON = {
   minifySyntax: true,
   minifyWhitespace: true,
   logLevel: 'warning',
-  sourcesContent: false,
-  write: false,
-  metafile: true,
 } as const satisfies BuildOptions;
 
 /** What the first script's text begins with: `load` gives the second, which takes from the first what both use. */
@@ -60,6 +58,8 @@ async function modulesOf(root: string, entry: string, defer: Plugin): Promise<Re
   const { metafile } = await build({
     ...COMMON,
     absWorkingDir: root,
+    metafile: true,
+    write: false,
     entryPoints: [entry],
     outdir: 'x',
     format: 'esm',
@@ -141,12 +141,14 @@ async function script(root: string, file: string, { contents, banner, plugin }: 
   const { outputFiles } = await build({
     ...COMMON,
     absWorkingDir: root,
+    write: false,
     outfile: `${file}.js`,
     stdin: { contents, resolveDir: root },
     format: 'iife',
     globalName: 'program',
     minifyIdentifiers: true,
     sourcemap: 'external',
+    sourcesContent: false,
     define: { 'import.meta.url': 'bundleUrl' },
     banner: { js: banner },
     footer: { js: 'return program})' },
