@@ -48,6 +48,11 @@ for (const [what, argv, line] of [
   ['a negative number', () => [hello, '--vcpus', '-1'], /--vcpus -1: must be a whole number/],
   ['no vCPU in a configuration', () => [config('v0.cfg', 'vcpus = 0')], /v0.cfg: 0 vCPUs: .* 1 to 128$/],
   ['129 vCPUs in a configuration', () => [config('v129.cfg', 'vcpus = 129')], /v129.cfg: 129 vCPUs: .* 1 to 128$/],
+  [
+    'more vCPUs than there is room for',
+    () => [hello.replace('hello64', 'hellopv64'), '--vcpus', '8192'],
+    /cannot be created: \d+ MiB of guest memory, \d+ MiB for its vCPUs .* more than 4 GiB; give it fewer vCPUs or less memory$/,
+  ],
   ['no memory', () => [hello, '--memory', '0'], /--memory 0: must be a whole number from 1 to 4000$/],
   ['memory too small', () => [hello, '--memory', '1'], /the image needs memory up to 1\.1 MiB/],
   ['memory too large', () => [hello, '--memory', '4001'], /--memory 4001: must be a whole number from 1 to 4000$/],

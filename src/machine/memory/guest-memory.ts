@@ -72,8 +72,13 @@ export class GuestMemory implements PhysicalMemory {
     this.codeBytes = roundUp(layout.codeBytes, WASM_PAGE);
     const frameBase = this.codeBase + this.codeBytes;
     const total = frameBase + roundUp(layout.frames * PAGE_SIZE, WASM_PAGE);
-    if (total > LIMIT_BYTES)
-      throw new RangeError(`guest memory of ${layout.frames} pages does not fit in 4 GiB of linear memory`);
+    if (total > LIMIT_BYTES) {
+      const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+      throw new RangeError(
+        `${mib(layout.frames * PAGE_SIZE)} of guest memory, ${mib(layout.cpuBytes)} for its vCPUs and ${mib(layout.codeBytes)} for decoded ` +
+          'code are more than 4 GiB; give it fewer vCPUs or less memory',
+      );
+    }
     this.memory = new WebAssembly.Memory({ initial: total / WASM_PAGE, maximum: total / WASM_PAGE });
     this.bytes = new Uint8Array(this.memory.buffer);
     this.firstFrame = frameBase >>> PAGE_SHIFT;
