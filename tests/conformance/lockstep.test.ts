@@ -55,7 +55,8 @@ const settingOf = (random: Random): Setting => {
     ring: random.once(4) ? 0 : 3,
     codeBase: bits === 64 || random.once(2) ? 0 : random.pick([0x1000, 0x0fff_fff0, 0x123, CODE_BASE]),
     segmented: bits !== 64 && random.once(4),
-    hotThreshold: random.pick([1, 1, 2, 5]),
+    // With the greater ones regions leave out what was not reached.
+    hotThreshold: random.pick([1, 1, 2, 5, 16, 40]),
     // A small cache is dropped again and again.
     codeBytes: random.once(3) ? 0x3_0000 : 0x10_0000,
   };
