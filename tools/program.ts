@@ -149,6 +149,8 @@ async function script(root: string, file: string, { contents, banner, plugin }: 
     minifyIdentifiers: true,
     sourcemap: 'external',
     sourcesContent: false,
+    // What is not a function of a deferred module is not there, also in a namespace.
+    logOverride: { 'import-is-undefined': 'error' },
     define: { 'import.meta.url': 'bundleUrl' },
     banner: { js: banner },
     footer: { js: 'return program})' },
