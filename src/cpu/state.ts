@@ -169,6 +169,8 @@ export const MARK_CODE = 1,
 export const XMM = 0x400;
 export const xmm = (n: number): number => XMM + n * 16;
 export const MXCSR = 0x500;
+/** Bits of MXCSR that exist. */
+export const MXCSR_MASK = 0xffff;
 /** x87: control u16, status u16 (TOP included), tag (one bit a register, 1 = valid) u8, opcode u16, ip u64, dp u64, cs u16, ds u16. */
 export const FPU_CONTROL = 0x504,
   FPU_STATUS = 0x508,

@@ -178,8 +178,7 @@ export class XenMachine {
       pv.mm.modifier.onWrite = (mfn, offset, length) => {
         this.code.written(mfn, offset, length);
       };
-    const hvm = pv === undefined ? this.hvmSink() : undefined;
-    const sink = pv === undefined ? hvm! : createPvTrapSink(pv);
+    const sink = pv === undefined ? this.hvmSink() : createPvTrapSink(pv);
     const owner = pv === undefined ? {} : { owner: createPvTrapOwner(pv, this.table, () => this.afterCall()) };
     this.pvControl = pv && createPvControl(domain, pv);
     const model = cpuModel(this.policy, config.forcedEmulation ?? false);
@@ -200,10 +199,10 @@ export class XenMachine {
       this.addVcpu(cpu, vcpuId(n));
       return cpu;
     });
-    if (hvm !== undefined && this.policy.viridian) {
+    if (sink instanceof HvmTrapSink && this.policy.viridian) {
       domain.hvmParams[HVM_PARAM_VIRIDIAN] = BigInt(config.viridian ?? 0);
       this.viridian = createViridian(domain, this.platform, (vcpu) => this.tscOf(vcpu), config.viridian ?? 0);
-      hvm.viridian = this.viridian;
+      sink.viridian = this.viridian;
       for (const device of this.devices) device.msrs.viridian = this.viridian;
       this.viridian.time.thaw();
     }

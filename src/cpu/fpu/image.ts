@@ -3,8 +3,7 @@ import type { Cpu } from '../cpu.ts';
 import * as S from '../state.ts';
 import { initialize, summarize } from './x87-state.ts';
 
-const MXCSR_RESET = 0x1f80,
-  MXCSR_MASK = 0xffff;
+const MXCSR_RESET = 0x1f80;
 
 /** As FNINIT leaves x87, and SSE as after reset. */
 export const resetFpu = (cpu: Cpu): void => {
@@ -24,7 +23,7 @@ export const loadFpuImage = (cpu: Cpu, image: Uint8Array): void => {
   cpu.set64(S.FPU_DP, view.getBigUint64(16, true));
   cpu.set16(S.FPU_CS, 0);
   cpu.set16(S.FPU_DS, 0);
-  cpu.set32(S.MXCSR, view.getUint32(24, true) & MXCSR_MASK);
+  cpu.set32(S.MXCSR, view.getUint32(24, true) & S.MXCSR_MASK);
   const top = (view.getUint16(2, true) >> 11) & 7;
   for (let i = 0; i < 8; i++) {
     const n = S.fpr((top + i) & 7);

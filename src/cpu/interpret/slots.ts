@@ -6,7 +6,7 @@ export const REGION_SLOTS = 4096;
 /** Slots behind them, for functions of the vector module. */
 export const VECTOR_SLOTS = 64;
 
-/** Handlers of vector rows that share a function, and how many such functions there may be. */
+/** Dispatch numbers of vector rows that share a function. */
 export const VECTORS_TOGETHER = 64;
 
 /** Place in the function table of the function that has a vector row's handler. */

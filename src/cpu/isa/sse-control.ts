@@ -6,11 +6,10 @@ import { insn, type Meaning, type Row, type RowOptions } from './row.ts';
 const SSE: RowOptions = { unit: 'sse' };
 
 /** LDMXCSR: reserved bits fault. */
-const MXCSR_MASK = 0xffff;
 export const mxcsrRows: readonly Row[] = [
   insn('LDMXCSR', 'NP 0F AE /2m', 'Md', SSE, (s, e) => {
     const value = s.f.op('i32.wrap_i64', e.get());
-    s.faultIf(s.f.op('i32.and', value, c32(~MXCSR_MASK)), 13, c32(0));
+    s.faultIf(s.f.op('i32.and', value, c32(~S.MXCSR_MASK)), 13, c32(0));
     s.setState32(S.MXCSR, value);
   }),
   insn('STMXCSR', 'NP 0F AE /3m', 'Md', SSE, (s, e) => e.set(s.f.op('i64.and', s.state64(S.MXCSR), c64(0xffff_ffffn)))),

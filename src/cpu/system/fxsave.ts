@@ -15,7 +15,6 @@ const X87 = 1n,
   AVX = 4n;
 /** State components the processor has. */
 export const XCR0_SUPPORTED = X87 | SSE;
-const MXCSR_MASK = 0xffff;
 const LEGACY = 512,
   HEADER = 64;
 export const XSAVE_SIZE = LEGACY + HEADER;
@@ -88,13 +87,13 @@ const restoreXmm = (cpu: Cpu, at: bigint): void => {
 
 const saveMxcsr = (cpu: Cpu, at: bigint): void => {
   cpu.writeLinear32(at + 24n, cpu.get32(S.MXCSR));
-  cpu.writeLinear32(at + 28n, MXCSR_MASK);
+  cpu.writeLinear32(at + 28n, S.MXCSR_MASK);
 };
 
 /** MXCSR of an image; reserved bits are #GP before anything is changed. */
 const readMxcsr = (cpu: Cpu, at: bigint): number => {
   const value = cpu.readLinear32(at + 24n);
-  if ((value & ~MXCSR_MASK) !== 0) throw fault(GP, 0);
+  if ((value & ~S.MXCSR_MASK) !== 0) throw fault(GP, 0);
   return value;
 };
 

@@ -1,4 +1,4 @@
-/** A WebAssembly module under construction: types, one imported memory, imported functions, functions, counters, exports. */
+/** A WebAssembly module under construction: types, one imported memory, imported functions, functions, global variables, exports. */
 import { Bytes } from './bytes.ts';
 import { FunctionBody } from './function.ts';
 import { I32, type ValType } from './value.ts';

@@ -4,12 +4,12 @@ import * as m from '../../abi/xen/memory.ts';
 import { ulong } from '../../abi/xen/struct.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
 import { full } from '../hypercall.ts';
-import { HYPERVISOR_COMPAT_VIRT_START, RO_MPT_VIRT_START } from '../pv/address-space.ts';
+import { HYPERVISOR_START, HYPERVISOR_START_32 } from '../pv/address-space.ts';
 import { pvOf } from '../pv/mm/hypercall-common.ts';
 
-/** The window of 64-bit guests, 256 GiB of 8-byte entries; that of 32-bit guests ends below the top of the address space, 4-byte entries. */
-const NATIVE = { v_start: RO_MPT_VIRT_START, v_end: RO_MPT_VIRT_START + (256n << 30n), entry: 8n };
-const COMPAT = { v_start: BigInt(HYPERVISOR_COMPAT_VIRT_START), v_end: 0xffe0_0000n, entry: 4n };
+/** First in the hypervisor's range: the window of 64-bit guests, 256 GiB of 8-byte entries; that of 32-bit guests ends below the top of the address space, 4-byte entries. */
+const NATIVE = { v_start: HYPERVISOR_START, v_end: HYPERVISOR_START + (256n << 30n), entry: 8n };
+const COMPAT = { v_start: HYPERVISOR_START_32, v_end: 0xffe0_0000n, entry: 4n };
 /** The frames are told for each 2 MiB of the table. */
 const STEP = 2 << 20;
 

@@ -1,4 +1,4 @@
-/** The hypercalls of PV guests. Others do not have them, so they are not loaded until one is asked for. */
+/** The hypercalls that PV guests live by. To others they say no more than that, so they are not loaded until one is asked for. */
 import type { Hypercall } from '../hypercall.ts';
 import { callbackOp, nmiOp, setCallbacks } from './callback-op.ts';
 import { iret } from './iret.ts';

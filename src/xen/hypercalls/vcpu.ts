@@ -32,6 +32,7 @@ import { VCPU_HVM_CONTEXT_SIZE } from '../../abi/xen/vcpu-hvm-context.ts';
 import { __HYPERVISOR_vcpu_op } from '../../abi/xen/xen.ts';
 import type { HypercallContext, Result } from '../hypercall.ts';
 import { absent, again, full, hypercall } from '../hypercall.ts';
+import { HYPERVISOR_END, HYPERVISOR_START, HYPERVISOR_START_32, LOWER_END } from '../pv/address-space.ts';
 import { pvDomain } from '../pv/hypercall-common.ts';
 import { runstateOf } from '../run-state.ts';
 import type { Vcpu } from '../vcpu.ts';
@@ -42,11 +43,6 @@ import { checkPvContext, VCPU_GUEST_CONTEXT_SIZE } from './vcpu-initialise-pv.ts
 const MILLISECOND = 1_000_000n;
 /** Longest period of a timer, ns. */
 const STIME_DELTA_MAX = (1n << 62n) - 1n;
-/** Start of the hypervisor's range in a PV guest's address space, and its end for PV64. */
-const PV64_START = 0xffff_8000_0000_0000n;
-const PV64_END = 0xffff_8800_0000_0000n;
-const PV64_LOW_END = 1n << 47n;
-const PV32_START = 0xf580_0000n;
 
 /** The vCPU an operation names; {@link hypercall}'s first check made sure it exists. */
 const target = ({ domain, args }: HypercallContext): Vcpu => domain.vcpus[Number(BigInt.asUintN(32, args[1]))];
@@ -72,8 +68,8 @@ function initialise(context: HypercallContext, _arg: unknown, address: bigint): 
 function handleOkay({ domain, width }: HypercallContext, address: bigint, size: number): boolean {
   if (domain.isHvm) return true;
   const end = address + BigInt(size) - 1n;
-  if (width === 'compat') return end < PV32_START;
-  return (address < PV64_LOW_END && end < PV64_START) || (address >= PV64_END && end < 1n << 64n);
+  if (width === 'compat') return end < HYPERVISOR_START_32;
+  return (address < LOWER_END && end < HYPERVISOR_START) || (address >= HYPERVISOR_END && end < 1n << 64n);
 }
 
 /** EFAULT: argument, address range. Stored and written once. */

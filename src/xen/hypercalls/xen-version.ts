@@ -7,11 +7,11 @@ import { __HYPERVISOR_xen_version } from '../../abi/xen/xen.ts';
 import type { Domain } from '../domain.ts';
 import type { Entry, HypercallContext, Result } from '../hypercall.ts';
 import { full, hypercall } from '../hypercall.ts';
+import { HYPERVISOR_START_32 } from '../pv/address-space.ts';
 
 const VMASST_TYPE_pae_extended_cr3 = 3n;
 /** Hypervisor ranges that PV guests are told about. */
 const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
-const HYPERVISOR_COMPAT_VIRT_START = 0xf580_0000n;
 /** What 32-bit HVM callers were told until 4.17: no such range. */
 const NO_COMPAT_START = 0xffff_ffffn;
 const DENIED = '<denied>';
@@ -59,7 +59,7 @@ function features({ domain }: HypercallContext): number {
 function virtStart({ domain, width }: HypercallContext): bigint {
   const told = !domain.rules.has('platform-parameters-pv-only');
   if (domain.isHvm) return told ? (width === 'compat' ? NO_COMPAT_START : HYPERVISOR_VIRT_START) : 0n;
-  if (width === 'compat') return HYPERVISOR_COMPAT_VIRT_START;
+  if (width === 'compat') return HYPERVISOR_START_32;
   if (told) return HYPERVISOR_VIRT_START;
   return domain.rules.has('debug-build') ? 0n : HYPERVISOR_VIRT_START;
 }

@@ -19,7 +19,3 @@ export const guestRange32 = (address: bigint, size: number): boolean =>
 /** `access_ok` of either width. */
 export const accessOkay = (width: 32 | 64, address: bigint, size: number): boolean =>
   width === 64 ? guestAddress(address) : guestRange32(address, size);
-
-/** Where the machine-to-physical table is for 64-bit and 32-bit guests: first in the hypervisor's range. */
-export const RO_MPT_VIRT_START = HYPERVISOR_START;
-export const HYPERVISOR_COMPAT_VIRT_START = Number(HYPERVISOR_START_32);

@@ -1,6 +1,6 @@
 /** Segment descriptors that a PV guest may have (key `xen:arch/x86/pv/descriptor-tables.c`). A descriptor is two u32 halves. */
 import { EINVAL } from '../../../abi/xen/errno.ts';
-import { HYPERVISOR_COMPAT_VIRT_START } from '../address-space.ts';
+import { HYPERVISOR_START_32 } from '../address-space.ts';
 import type { Width } from './entries.ts';
 
 const PRESENT = 1 << 15,
@@ -52,7 +52,7 @@ export function checkDescriptor(width: Width, low: number, high: number): boolea
 function reachesXen(low: number, high: number): boolean {
   const base = (high & 0xff00_0000) | ((high & 0xff) << 16) | (low >>> 16);
   const limit = (((high & 0xf_0000) | (low & 0xffff)) + 1) * ((high & GRANULARITY) !== 0 ? 4096 : 1);
-  return base === 0 && limit > HYPERVISOR_COMPAT_VIRT_START;
+  return base === 0 && limit > HYPERVISOR_START_32;
 }
 
 /** Checks and fixes up a page of descriptors at an index of u32s. 0, or -EINVAL for one that may not be. */

@@ -7,7 +7,7 @@
  */
 import { gfn } from '../../../base/int.ts';
 import type { Frame, GuestMemory } from '../../../machine/index.ts';
-import { HYPERVISOR_COMPAT_VIRT_START } from '../address-space.ts';
+import { HYPERVISOR_START_32 } from '../address-space.ts';
 import { A, D, NX, P, RW, US, type Width } from './entries.ts';
 
 /** Slots of a root that belong to the hypervisor; the first is the machine-to-physical table, the fifth the per-domain window. */
@@ -16,7 +16,7 @@ const ROOT_FIRST_XEN_SLOT = 256,
   PERDOMAIN_SLOT = 260;
 export const PERDOMAIN_VIRT_START = 0xffff_8200_0000_0000n;
 /** First entry of the second-level table of a 32-bit guest's last gigabyte that belongs to the hypervisor. */
-export const COMPAT_L2_FIRST_XEN_SLOT = (HYPERVISOR_COMPAT_VIRT_START >>> 21) & 511;
+export const COMPAT_L2_FIRST_XEN_SLOT = (Number(HYPERVISOR_START_32) >>> 21) & 511;
 /** Each vCPU has 32 pages: 16 of GDT, 16 of LDT. */
 const WINDOW_PAGES = 32;
 export const GDT_PAGES = 16,
